@@ -1,0 +1,301 @@
+"""One WebSocket: the handshake, the receive loop, the sender, the idle watchdog.
+
+The receive loop never waits for a turn: turns run in tasks, so that cancel, ping and barge-in
+are read at once. Sender, receiver and watchdog run side by side; the first to finish says how
+the connection ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from yap.access import key_from_websocket
+from yap.admission import SlidingWindow
+from yap.errors import AtCapacity, RateLimited, Unauthenticated, YapError
+from yap.outbox import Outbox
+from yap.protocol import (
+    Capacity,
+    CloseCode,
+    ConnectionClosed,
+    Done,
+    Envelope,
+    Error,
+    ErrorCode,
+    Pong,
+    ProtocolError,
+    StartAck,
+    parse,
+    read_start,
+)
+from yap.session import Session, Sessions
+from yap.turn import Turn
+
+if TYPE_CHECKING:
+    from yap.server import Server
+
+log = logging.getLogger(__name__)
+
+# Refused, but no reason to hang up: nothing says that the client meant this session at all.
+_LIVES_ON = frozenset({ErrorCode.MISSING_SESSION_ID, ErrorCode.INVALID_SESSION_ID})
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """How a connection is to be closed."""
+
+    code: int
+    reason: str = ""
+
+
+async def serve(websocket: WebSocket, server: Server) -> None:
+    """Let a client in, or tell him why not, and talk with him until the connection ends."""
+    settings = server.settings
+    try:
+        server.keys.check(key_from_websocket(websocket.query_params, websocket.headers))
+        async with server.admission.permit():
+            server.metrics.connections.set(server.admission.active)
+            await websocket.accept()
+            await Connection(websocket, server).run()
+    except Unauthenticated as error:
+        await _refuse(websocket, server, error, settings.ws_close_unauthorized_code)
+    except YapError as error:
+        await _refuse(websocket, server, error, settings.ws_close_busy_code)
+    finally:
+        server.metrics.connections.set(server.admission.active)
+
+
+async def _refuse(websocket: WebSocket, server: Server, error: YapError, code: int) -> None:
+    # A close code reaches the client only after the handshake is accepted.
+    server.metrics.refusals.labels(error.code).inc()
+    try:
+        async with asyncio.timeout(server.settings.ws_send_timeout_s):
+            await websocket.accept()
+            await websocket.send_text(_error_frame(error).encode())
+            await websocket.close(code)
+    except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+        log.debug("A refused client left before it was told why")
+
+
+def _error_frame(error: YapError | ProtocolError) -> Error:
+    capacity = None
+    if isinstance(error, AtCapacity):
+        free = max(0, error.limit - error.active)
+        capacity = Capacity(
+            active=error.active, max=error.limit, available=free, at_capacity=free == 0
+        )
+    return Error(
+        error_code=error.code,
+        message=error.message,
+        retry_in=error.retry_in if isinstance(error, RateLimited) else None,
+        capacity=capacity,
+    )
+
+
+class Connection:
+    """The conversation over one accepted WebSocket."""
+
+    def __init__(self, websocket: WebSocket, server: Server) -> None:
+        settings = server.settings
+        self._websocket = websocket
+        self._server = server
+        self._settings = settings
+        self._sessions = Sessions(settings.ws_max_sessions_per_connection)
+        self._outbox = Outbox(settings.ws_send_queue_max)
+        self._turn: Turn | None = None
+        self._turn_task: asyncio.Task[None] | None = None
+        self._last_message = time.monotonic()
+        self._messages = SlidingWindow(
+            settings.ws_max_messages_per_window,
+            settings.ws_message_window_seconds,
+            ErrorCode.MESSAGE_RATE_LIMITED,
+        )
+        self._cancels = SlidingWindow(
+            settings.max_cancels_per_window,
+            settings.cancel_window_seconds,
+            ErrorCode.CANCEL_RATE_LIMITED,
+        )
+
+    async def run(self) -> None:
+        """Serve until the client leaves, falls silent, stops reading, or asks to end."""
+        sender = _owned(self._send_loop(), "ws-send")
+        others = [_owned(self._receive_loop(), "ws-receive"), _owned(self._watch_idle(), "ws-idle")]
+        try:
+            done, _ = await asyncio.wait([sender, *others], return_when=asyncio.FIRST_COMPLETED)
+            close = _how_to_close(done)
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            if sender.done():
+                self._outbox.close()  # or the turn could wait for room that never comes
+            await self._finish_turn()
+            if close is not None:
+                await self._close(close, sender)
+        finally:
+            self._outbox.close()
+            for task in (sender, *others):
+                task.cancel()
+            await asyncio.gather(sender, *others, return_exceptions=True)
+
+    # --- out ------------------------------------------------------------------------------
+
+    async def _send_loop(self) -> Close | None:
+        while True:
+            frame = await self._outbox.get()
+            try:
+                async with asyncio.timeout(self._settings.ws_send_timeout_s):
+                    await self._websocket.send_text(frame.encode())
+            except TimeoutError:
+                return Close(CloseCode.SLOW_CLIENT, "slow_client")
+            except (WebSocketDisconnect, RuntimeError, OSError):
+                return None
+
+    async def _close(self, close: Close, sender: asyncio.Task[Close | None]) -> None:
+        """Send what is still queued, then close."""
+        try:
+            async with asyncio.timeout(self._settings.ws_send_timeout_s):
+                if not sender.done():
+                    await self._outbox.drained()
+                await self._websocket.close(close.code, close.reason)
+        except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+            log.debug("The client left before the connection was closed")
+
+    # --- in -------------------------------------------------------------------------------
+
+    async def _receive_loop(self) -> Close | None:
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return None
+            try:
+                close = await self._on_frame(message.get("text"))
+            except (YapError, ProtocolError) as error:
+                self._server.metrics.refusals.labels(error.code).inc()
+                await self._outbox.put(_error_frame(error))
+                continue
+            if close is not None:
+                return close
+
+    async def _on_frame(self, text: str | None) -> Close | None:
+        received = time.perf_counter()
+        try:
+            if text is None:
+                raise ProtocolError(
+                    ErrorCode.INVALID_MESSAGE, "Binary frames are not understood; send text."
+                )
+            envelope = parse(
+                text,
+                cancel_sentinel=self._settings.ws_cancel_sentinel,
+                end_sentinel=self._settings.ws_end_sentinel,
+            )
+        except ProtocolError:
+            self._messages.hit()  # rubbish is not free
+            raise
+        self._last_message = time.monotonic()
+        match envelope.type:
+            case "cancel":
+                self._cancels.hit()
+                await self._on_cancel(envelope)
+            case "ping":
+                await self._outbox.put(Pong())
+            case "pong":
+                pass
+            case "end":
+                return await self._on_end()
+            case "start":
+                self._messages.hit()
+                return await self._on_start(envelope, received)
+            case _:
+                self._messages.hit()
+                raise ProtocolError(
+                    ErrorCode.UNKNOWN_MESSAGE_TYPE,
+                    "This message type is not known; use start, cancel, ping or end.",
+                )
+        return None
+
+    async def _on_start(self, envelope: Envelope, received: float) -> Close | None:
+        server = self._server
+        server.check_accepting()
+        try:
+            start = read_start(envelope, server.start_rules)
+            utterance = await server.admit(start.chat_prompt, start.user_utterance)
+        except (ProtocolError, YapError) as error:
+            if not _ends_connection(error):
+                raise
+            server.metrics.refusals.labels(error.code).inc()
+            await self._outbox.put(_error_frame(error))
+            return Close(self._settings.ws_close_unauthorized_code)
+        await self._finish_turn()
+        session = self._sessions.open(start.session_id)
+        session.configure(start)
+        turn = Turn(server.resources, session, utterance, self._outbox, received)
+        await self._outbox.put(_ack(session, start.gender, start.personality, turn))
+        self._turn, self._turn_task = turn, server.own(turn.start())
+        return None
+
+    async def _on_cancel(self, envelope: Envelope) -> None:
+        if self._turn is not None and self._turn.cancel(envelope.request_id):
+            return  # the turn's own `done` is the answer
+        await self._outbox.put(
+            Done(
+                cancelled=True,
+                request_id=envelope.request_id,
+            )
+        )
+
+    async def _on_end(self) -> Close:
+        await self._finish_turn()
+        await self._outbox.put(ConnectionClosed(reason="client_request"))
+        return Close(self._settings.ws_close_client_request_code)
+
+    async def _finish_turn(self) -> None:
+        """Stop the running turn, if there is one, and wait until its `done` is queued."""
+        if self._turn is not None and self._turn_task is not None:
+            self._turn.cancel()
+            await asyncio.wait([self._turn_task])
+        self._turn = self._turn_task = None
+
+    async def _watch_idle(self) -> Close:
+        while True:
+            await asyncio.sleep(self._settings.ws_watchdog_tick_s)
+            if time.monotonic() - self._last_message >= self._settings.ws_idle_timeout_s:
+                return Close(self._settings.ws_close_idle_code, self._settings.ws_close_idle_reason)
+
+
+def _ack(session: Session, gender: Any, personality: str, turn: Turn) -> StartAck:
+    return StartAck(
+        session_id=session.session_id,
+        now=session.now,
+        gender=gender,
+        personality=personality,
+        chat_prompt=session.chat_prompt is not None,
+        turn_id=turn.id,
+    )
+
+
+def _ends_connection(error: YapError | ProtocolError) -> bool:
+    """Whether a refused `start` closes the connection: it does when its content is at fault."""
+    if isinstance(error, ProtocolError):
+        return error.code not in _LIVES_ON
+    return error.code is ErrorCode.CHAT_PROMPT_TOO_LONG
+
+
+def _owned(work: Coroutine[Any, Any, Close | None], name: str) -> asyncio.Task[Close | None]:
+    return asyncio.create_task(work, name=name)
+
+
+def _how_to_close(done: set[asyncio.Task[Close | None]]) -> Close | None:
+    """What the finished tasks say; a bug in one of them closes with an error code."""
+    close: Close | None = None
+    for task in done:
+        if (error := task.exception()) is not None:
+            log.error("A connection failed", exc_info=error)
+            return Close(CloseCode.INTERNAL_ERROR)
+        close = close or task.result()
+    return close

@@ -1,0 +1,95 @@
+"""The conversation so far, as messages.
+
+Trimming keeps the prompt's prefix still: when the history passes its token budget it is cut
+once, to two thirds of the budget, so that the engine's prefix cache serves the turns that
+follow. Dropping one message a turn would move the prefix, and miss the cache, every turn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+
+# What is left of the budget after a cut.
+_KEPT_SHARE = 2 / 3
+_SPEAKER = re.compile(r"^(User|Assistant):[ \t]?", re.MULTILINE)
+
+
+@dataclass(slots=True)
+class Message:
+    """One message. `tokens` is its length once somebody has counted it."""
+
+    role: Role
+    content: str
+    tokens: int | None = None
+
+
+class History:
+    """The messages of one conversation, oldest first, without the system prompt."""
+
+    def __init__(self, messages: Iterable[Message] = ()) -> None:
+        self._messages = list(messages)
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages themselves, in a list of its own."""
+        return list(self._messages)
+
+    def user_lines(self) -> list[str]:
+        """What the user said, oldest first."""
+        return [m.content for m in self._messages if m.role == "user" and m.content]
+
+    def append(self, role: Role, content: str) -> None:
+        """Add a message; an empty one is not worth remembering."""
+        if content:
+            self._messages.append(Message(role, content))
+
+    def drop(self, oldest: int) -> None:
+        """Forget the `oldest` first messages."""
+        del self._messages[:oldest]
+
+
+def overflow(messages: Sequence[Message], budget: int, count: Callable[[str], int]) -> int:
+    """How many of the oldest `messages` must go: none, or enough for the cut to hold a while.
+
+    Args:
+        budget: the most tokens that the contents may have together.
+        count: tokens of a text; asked once for each message.
+    """
+    for message in messages:
+        if message.tokens is None:
+            message.tokens = count(message.content)
+    total = sum(message.tokens or 0 for message in messages)
+    if total <= budget:
+        return 0
+    target = int(budget * _KEPT_SHARE)
+    dropped = 0
+    while dropped < len(messages) and total > target:
+        total -= messages[dropped].tokens or 0
+        dropped += 1
+    # A history that opens with a reply has lost what the reply was to.
+    while dropped < len(messages) and messages[dropped].role == "assistant":
+        dropped += 1
+    return dropped
+
+
+def parse_transcript(text: str) -> list[Message]:
+    """Read a `User:` / `Assistant:` transcript as older clients send it.
+
+    A line that opens with neither continues the message before it; what stands before the
+    first speaker is dropped.
+    """
+    parts = _SPEAKER.split(text)
+    speakers, contents = parts[1::2], parts[2::2]
+    messages = (
+        Message("user" if who == "User" else "assistant", content.strip())
+        for who, content in zip(speakers, contents, strict=True)
+    )
+    return [message for message in messages if message.content]

@@ -1,0 +1,263 @@
+"""One turn: decide about the screen, generate the reply, stream it, stop it.
+
+A turn is a task. Whatever happens to it, it ends with exactly one `done` frame, and nothing of
+it follows that frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Literal
+
+from yap.chat.engine import ChatEngine, Piece
+from yap.errors import ServerError, TurnTimeout, YapError
+from yap.history import overflow
+from yap.metrics import Metrics
+from yap.outbox import Outbox
+from yap.protocol import Done, Error, ErrorCode, Final, Timings, Token, ToolCall, Usage
+from yap.screen.router import ScreenRouter
+from yap.session import Session
+from yap.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+# Characters of history that are kept where no tokenizer counts it (tool mode).
+_HISTORY_CHARS_PER_TOKEN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a turn works with. Chat or router is None where it is not deployed."""
+
+    settings: Settings
+    metrics: Metrics
+    chat: ChatEngine | None
+    router: ScreenRouter | None
+
+
+class Turn:
+    """One utterance of the user and what the server makes of it."""
+
+    def __init__(
+        self,
+        resources: Resources,
+        session: Session,
+        utterance: str,
+        outbox: Outbox,
+        started: float | None = None,
+    ) -> None:
+        """
+        Args:
+            utterance: within its budget already; see `ChatEngine.admit`.
+            started: `time.perf_counter()` when the request came in; now, if not given.
+        """
+        self.id = uuid.uuid4().hex
+        self._resources = resources
+        self._session = session
+        self._utterance = utterance
+        self._outbox = outbox
+        self._started = time.perf_counter() if started is None else started
+        self._task: asyncio.Task[None] | None = None
+        self._running = False
+        self._ending = False
+        self._cancelled = False
+        self._cancel_request_id: str | None = None
+        self._sent: list[str] = []
+        self._last: Piece | None = None
+        self._toolcall_ms: float | None = None
+        self._ttft_ms: float | None = None
+
+    def start(self) -> asyncio.Task[None]:
+        """Run the turn in a task of its own; the caller owns it."""
+        self._task = asyncio.create_task(self._run(), name=f"turn-{self.id}")
+        return self._task
+
+    def cancel(self, request_id: str | None = None) -> bool:
+        """Stop the turn at once. Its `done` follows; await the task to be sure of that.
+
+        Returns:
+            False if it was ending already, or had been cancelled before.
+        """
+        if self._ending or self._cancelled or self._task is None:
+            return False
+        self._cancelled = True
+        self._cancel_request_id = request_id
+        # A task that never ran would be cancelled without a trace; `_run` looks at the flag.
+        if self._running:
+            self._task.cancel()
+        return True
+
+    async def _run(self) -> None:
+        self._running = True
+        reason: FinishReason = "error"
+        try:
+            reason = "cancelled" if self._cancelled else await self._play()
+        except asyncio.CancelledError:
+            if not self._cancelled:
+                raise
+            # The cancellation has done its work; it must not interrupt what follows.
+            if task := asyncio.current_task():
+                task.uncancel()
+            reason = "cancelled"
+        except YapError as error:
+            if isinstance(error, ServerError):
+                log.warning("Turn %s: %s", self.id, error.message, exc_info=error.__cause__)
+            await self._fail(error.code, error.message)
+        except Exception:
+            log.exception("Turn %s failed", self.id)
+            await self._fail(ErrorCode.INTERNAL_ERROR, "The turn failed; try again.")
+        await self._end(reason)
+
+    async def _play(self) -> FinishReason:
+        prefix = ""
+        if self._resources.router is not None and await self._decide(self._resources.router):
+            settings = self._resources.settings
+            prefix = self._session.check_screen_prefix or settings.check_screen_prefix
+        reason: FinishReason = "stop"
+        if self._resources.chat is not None:
+            reason = await self._reply(self._resources.chat, prefix)
+        await self._outbox.put(Final(normalized_text="".join(self._sent), turn_id=self.id))
+        return reason
+
+    async def _decide(self, router: ScreenRouter) -> bool:
+        """Send the `toolcall`. True if the client is to capture the screen."""
+        decision = await router.decide(self._utterance, self._session.history.user_lines())
+        self._toolcall_ms = self._elapsed_ms()
+        self._resources.metrics.toolcall_seconds.observe(self._toolcall_ms / 1000)
+        await self._outbox.put(
+            ToolCall(status=decision.status, raw=list(decision.functions), turn_id=self.id)
+        )
+        return decision.status == "yes"
+
+    async def _reply(self, chat: ChatEngine, prefix: str) -> FinishReason:
+        session = self._session
+        user = f"{prefix} {self._utterance}".rstrip() if prefix else self._utterance
+        prompt = await chat.prepare(session.chat_prompt, session.history.messages, user)
+        session.history.drop(prompt.dropped)
+        reason: FinishReason = "stop"
+        speech = _Coalescer(self._resources.settings.stream_flush_ms / 1000)
+        stream = chat.stream(prompt, session.sampling, self.id)
+        async with contextlib.aclosing(self._within_deadlines(stream)) as pieces:
+            async for piece in pieces:
+                self._last = piece
+                await self._say(speech.add(piece.text))
+                if piece.finish_reason is not None:
+                    reason = piece.finish_reason
+        await self._say(speech.rest())
+        return reason
+
+    async def _within_deadlines(self, stream: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
+        """`stream`, with a deadline for its first piece and one for all of it."""
+        settings = self._resources.settings
+        begun = asyncio.get_running_loop().time()
+        whole = begun + settings.gen_timeout_s
+        deadline = min(whole, begun + settings.first_token_timeout_s)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        piece = await anext(stream)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise TurnTimeout("The reply did not come in time; try again.") from None
+                deadline = whole
+                yield piece
+        finally:
+            await stream.aclose()
+
+    async def _say(self, text: str) -> None:
+        if not text:
+            return
+        if self._ttft_ms is None:
+            self._ttft_ms = self._elapsed_ms()
+            self._resources.metrics.ttft_seconds.observe(self._ttft_ms / 1000)
+        self._sent.append(text)
+        await self._outbox.put(Token(text=text, turn_id=self.id))
+
+    async def _fail(self, code: ErrorCode, message: str) -> None:
+        self._ending = True
+        await self._outbox.put(Error(error_code=code, message=message, turn_id=self.id))
+
+    async def _end(self, reason: FinishReason) -> None:
+        self._ending = True
+        cancelled = reason == "cancelled"
+        said = "".join(self._sent)
+        if cancelled:
+            said = said.removesuffix(self._outbox.discard_tokens(self.id))
+        self._remember(said)
+        usage = self._usage()
+        self._count(reason, usage)
+        await self._outbox.put(
+            Done(
+                cancelled=True if cancelled else None,
+                request_id=self._cancel_request_id,
+                usage=usage,
+                turn_id=self.id,
+                finish_reason=reason,
+                timings=Timings(
+                    toolcall_ms=self._toolcall_ms,
+                    ttft_ms=self._ttft_ms,
+                    total_ms=self._elapsed_ms(),
+                ),
+            )
+        )
+
+    def _remember(self, said: str) -> None:
+        history = self._session.history
+        history.append("user", self._utterance)
+        history.append("assistant", said)
+        if self._resources.chat is None:
+            # No prompt is built that would trim it; bound it by characters.
+            limit = self._resources.settings.tool_history_tokens * _HISTORY_CHARS_PER_TOKEN
+            history.drop(overflow(history.messages, limit, len))
+
+    def _usage(self) -> Usage:
+        if self._last is None:
+            return Usage()
+        return Usage(
+            prompt_tokens=self._last.prompt_tokens,
+            cached_tokens=self._last.cached_tokens,
+            completion_tokens=self._last.completion_tokens,
+        )
+
+    def _count(self, reason: FinishReason, usage: Usage) -> None:
+        metrics = self._resources.metrics
+        metrics.turns.labels(reason).inc()
+        metrics.turn_seconds.observe(self._elapsed_ms() / 1000)
+        metrics.completion_tokens.inc(usage.completion_tokens)
+        metrics.prompt_tokens.labels("yes").inc(usage.cached_tokens)
+        metrics.prompt_tokens.labels("no").inc(usage.prompt_tokens - usage.cached_tokens)
+
+    def _elapsed_ms(self) -> float:
+        return round((time.perf_counter() - self._started) * 1000, 2)
+
+
+class _Coalescer:
+    """Joins pieces that follow each other within `window` seconds; 0 passes each on at once."""
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self._held: list[str] = []
+        self._flushed = time.perf_counter()
+
+    def add(self, text: str) -> str:
+        """Take a piece; returns what is to be sent now, or nothing."""
+        self._held.append(text)
+        if time.perf_counter() - self._flushed < self._window:
+            return ""
+        return self.rest()
+
+    def rest(self) -> str:
+        """Everything that is held back."""
+        text = "".join(self._held)
+        self._held.clear()
+        self._flushed = time.perf_counter()
+        return text

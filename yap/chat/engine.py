@@ -78,8 +78,8 @@ class ChatEngine:
 
     @property
     def ready(self) -> bool:
-        """Whether `stream` may be called."""
-        return self._state is EngineState.READY
+        """Whether `stream` may be called; false from the moment vLLM knows that its core died."""
+        return self._state is EngineState.READY and self._llm is not None and not self._llm.errored
 
     # --- life -----------------------------------------------------------------------------
 

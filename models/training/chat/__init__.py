@@ -1,0 +1,1 @@
+"""The demo chat model: dialogue generator, tokenizer, training, evaluation and model card."""

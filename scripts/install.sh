@@ -111,7 +111,7 @@ main() {
   start=$(now_us)
   read_arguments "$@"
   check_machine
-  mkdir -p "$RUN_DIR"
+  make_run_dir
   STEP_LOG=$RUN_DIR/install.log
   : >"$STEP_LOG"
   if [[ -e $VENV/.yap-variant ]] && fits "$VENV/bin/python" &&

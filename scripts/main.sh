@@ -21,7 +21,7 @@ source "$LIB/launch.sh"
 
 main() {
   read_arguments "$@"
-  mkdir -p "$RUN_DIR"
+  make_run_dir
   exec 9>"$RUN_DIR/lock"
   flock -n 9 || die "another scripts/main.sh is starting Yap right now; wait for it"
   require_not_running

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from yap.errors import AtCapacity, RateLimited, YapError
+from yap.errors import AtCapacity, Draining, RateLimited
 from yap.protocol import ErrorCode
 
 Clock = Callable[[], float]
@@ -36,7 +36,7 @@ class SlidingWindow:
         if self._limit <= 0 or self._window <= 0:
             return
         now = self._clock()
-        while self._events and now - self._events[0] > self._window:
+        while self._events and now - self._events[0] >= self._window:
             self._events.popleft()
         if len(self._events) >= self._limit:
             wait = max(1, math.ceil(self._events[0] + self._window - now))
@@ -65,13 +65,10 @@ class Admission:
 
         Raises:
             AtCapacity: none came free within the acquire timeout.
-            YapError: `server_draining`; the server is about to stop.
+            Draining: the server is about to stop.
         """
         if self.draining:
-            raise YapError(
-                "The server is shutting down; connect again in a moment.",
-                ErrorCode.SERVER_DRAINING,
-            )
+            raise Draining
         try:
             async with asyncio.timeout(self._acquire_timeout):
                 await self._permits.acquire()
@@ -84,6 +81,8 @@ class Admission:
             ) from None
         self._active += 1
         try:
+            if self.draining:  # since it began to wait
+                raise Draining
             yield
         finally:
             self._active -= 1

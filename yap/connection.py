@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# What sending to, or accepting, a client that has gone raises, by the server that is asked.
+_GONE = (WebSocketDisconnect, RuntimeError, OSError)
 # Refused, but no reason to hang up: nothing says that the client meant this session at all.
 _LIVES_ON = frozenset({ErrorCode.MISSING_SESSION_ID, ErrorCode.INVALID_SESSION_ID})
 
@@ -67,6 +69,8 @@ async def serve(websocket: WebSocket, server: Server) -> None:
         await _refuse(websocket, server, error, settings.ws_close_unauthorized_code)
     except YapError as error:
         await _refuse(websocket, server, error, settings.ws_close_busy_code)
+    except _GONE:
+        log.debug("A client left during the handshake")
     finally:
         server.metrics.connections.set(server.admission.active)
 
@@ -79,7 +83,7 @@ async def _refuse(websocket: WebSocket, server: Server, error: YapError, code: i
             await websocket.accept()
             await websocket.send_text(_error_frame(error).encode())
             await websocket.close(code)
-    except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+    except (TimeoutError, *_GONE):
         log.debug("A refused client left before it was told why")
 
 
@@ -125,6 +129,8 @@ class Connection:
     async def run(self) -> None:
         """Serve until the client leaves, falls silent, stops reading, or asks to end."""
         sender = _owned(self._send_loop(), "ws-send")
+        # Nobody sends any more: whoever waits for room in the queue must not wait for ever.
+        sender.add_done_callback(lambda _: self._outbox.close())
         others = [_owned(self._receive_loop(), "ws-receive"), _owned(self._watch_idle(), "ws-idle")]
         try:
             done, _ = await asyncio.wait([sender, *others], return_when=asyncio.FIRST_COMPLETED)
@@ -132,8 +138,6 @@ class Connection:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
-            if sender.done():
-                self._outbox.close()  # or the turn could wait for room that never comes
             await self._finish_turn()
             if close is not None:
                 await self._close(close, sender)
@@ -142,6 +146,7 @@ class Connection:
             for task in (sender, *others):
                 task.cancel()
             await asyncio.gather(sender, *others, return_exceptions=True)
+            await self._finish_turn()
 
     # --- out ------------------------------------------------------------------------------
 
@@ -153,7 +158,7 @@ class Connection:
                     await self._websocket.send_text(frame.encode())
             except TimeoutError:
                 return Close(CloseCode.SLOW_CLIENT, "slow_client")
-            except (WebSocketDisconnect, RuntimeError, OSError):
+            except _GONE:
                 return None
 
     async def _close(self, close: Close, sender: asyncio.Task[Close | None]) -> None:
@@ -163,7 +168,7 @@ class Connection:
                 if not sender.done():
                     await self._outbox.drained()
                 await self._websocket.close(close.code, close.reason)
-        except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+        except (TimeoutError, *_GONE):
             log.debug("The client left before the connection was closed")
 
     # --- in -------------------------------------------------------------------------------
@@ -240,14 +245,10 @@ class Connection:
         return None
 
     async def _on_cancel(self, envelope: Envelope) -> None:
-        if self._turn is not None and self._turn.cancel(envelope.request_id):
-            return  # the turn's own `done` is the answer
-        await self._outbox.put(
-            Done(
-                cancelled=True,
-                request_id=envelope.request_id,
-            )
-        )
+        answered = self._turn is not None and self._turn.cancel(envelope.request_id)
+        await self._finish_turn()
+        if not answered:  # nothing was running that its own `done` would have answered for
+            await self._outbox.put(Done(cancelled=True, request_id=envelope.request_id))
 
     async def _on_end(self) -> Close:
         await self._finish_turn()

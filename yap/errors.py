@@ -6,6 +6,7 @@
     ├── Unauthenticated          no key, or a wrong one
     ├── AtCapacity               every connection permit is taken
     └── ServerError              we failed; the client did nothing wrong
+        ├── Draining             the server is about to stop and takes nothing new
         ├── EngineUnavailable    the chat engine is loading, stopped or dead
         ├── EngineFailed         the engine refused or lost this one request
         └── TurnTimeout          a turn passed its deadline
@@ -73,6 +74,16 @@ class AtCapacity(YapError):
 
 class ServerError(YapError):
     """The server failed; the request may be sent again."""
+
+
+class Draining(ServerError):
+    """The server is about to stop and takes no new work."""
+
+    code = ErrorCode.SERVER_DRAINING
+    http_status = 503
+
+    def __init__(self) -> None:
+        super().__init__("The server is shutting down; connect again in a moment.")
 
 
 class EngineUnavailable(ServerError):

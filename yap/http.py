@@ -105,8 +105,10 @@ async def _session_of(
 
 
 def _sampling(sampling: dict[str, Any] | None, rules: StartRules) -> SamplingOptions:
+    if not rules.chat or not sampling:
+        return SamplingOptions()
     try:
-        return SamplingOptions.model_validate(sampling or {}, context=rules)
+        return SamplingOptions.model_validate(sampling, context=rules)
     except ValidationError as error:
         raise first_problem(error) from None
 

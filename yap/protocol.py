@@ -113,6 +113,10 @@ SAMPLING_FIELDS = (
 )
 
 
+# What JSON itself calls a number; Python reads more ("1_0", "infinity").
+_NUMERIC = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
 class ProtocolError(ValueError):
     """A client frame was refused. `code` is the wire code; `message` is for the client."""
 
@@ -218,6 +222,8 @@ def _number(value: object, info: ValidationInfo) -> object:
     whole = name == "top_k"
     kind = "a whole number" if whole else "a number"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
+        _refuse(invalid, f"{name} must be {kind}.")
+    if isinstance(value, str) and not _NUMERIC.fullmatch(value.strip()):
         _refuse(invalid, f"{name} must be {kind}.")
     try:
         number = int(value) if whole and isinstance(value, str) else float(value)
@@ -334,10 +340,11 @@ def _synonyms(name: str, raw: object, rules: StartRules, seen: set[str]) -> tupl
     synonyms = []
     for item in raw:
         synonym = clean_text(item).lower() if isinstance(item, str) else ""
-        if not synonym:
+        if not 0 < len(synonym) <= 2 * rules.personality_max_len:
             _refuse(
                 ErrorCode.INVALID_PERSONALITY_SYNONYM,
-                f"each synonym of '{name}' must be a string with text in it.",
+                f"each synonym of '{name}' must be a string of 1 to "
+                f"{2 * rules.personality_max_len} characters.",
             )
         if synonym in seen:
             _refuse(
@@ -384,7 +391,7 @@ class Start(ClientModel):
         sampling = data.get("sampling")
         if sampling is None:
             sampling = data.get("sampling_params")
-        if sampling is None or isinstance(sampling, dict):
+        if not sampling or isinstance(sampling, dict):
             flat = {k: data[k] for k in (*SAMPLING_FIELDS, "sanitize_output") if k in data}
             sampling = {**flat, **(sampling or {})}
         data["sampling"] = sampling
@@ -428,7 +435,7 @@ def parse(text: str, *, cancel_sentinel: str, end_sentinel: str) -> Envelope:
         return Envelope("end", {})
     try:
         data = pydantic_core.from_json(stripped)
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: a lone surrogate, which is no text
         raise ProtocolError(ErrorCode.INVALID_MESSAGE, "The frame is not valid JSON.") from None
     if not isinstance(data, dict):
         raise ProtocolError(ErrorCode.INVALID_MESSAGE, "The frame must be a JSON object.")
@@ -440,9 +447,7 @@ def parse(text: str, *, cancel_sentinel: str, end_sentinel: str) -> Envelope:
             ErrorCode.INVALID_MESSAGE, 'The frame has no type; add one, such as "start".'
         )
     request_id = data.get("request_id")
-    return Envelope(
-        str(kind).strip().lower(), data, None if request_id in (None, "") else str(request_id)
-    )
+    return Envelope(str(kind).strip().lower(), data, str(request_id) if request_id else None)
 
 
 def read_start(envelope: Envelope, rules: StartRules) -> Start:
@@ -454,13 +459,17 @@ def read_start(envelope: Envelope, rules: StartRules) -> Start:
     session_id = envelope.data.get("session_id")
     if not session_id:
         raise ProtocolError(ErrorCode.MISSING_SESSION_ID, "start needs a session_id.")
-    if not isinstance(session_id, str | int | float):
+    if (
+        not isinstance(session_id, str | int | float)
+        or session_id != session_id
+        or (session_id in (math.inf, -math.inf))
+    ):
         raise ProtocolError(
             ErrorCode.INVALID_SESSION_ID, "session_id must be a string or a number."
         )
     try:
         return Start.model_validate(
-            {**envelope.data, "request_id": envelope.request_id}, context=rules
+            {**envelope.data, "type": "start", "request_id": envelope.request_id}, context=rules
         )
     except ValidationError as error:
         raise first_problem(error) from None

@@ -13,9 +13,9 @@ from yap.access import KeyRing
 from yap.admission import Admission
 from yap.chat.engine import ChatEngine
 from yap.chat.sampling import sampling_ranges
-from yap.errors import StartupError, YapError
+from yap.errors import Draining, EngineUnavailable, StartupError
 from yap.metrics import Metrics
-from yap.protocol import ErrorCode, StartRules
+from yap.protocol import StartRules
 from yap.screen.classifier import ScreenClassifier
 from yap.screen.router import ScreenRouter
 from yap.settings import Settings
@@ -111,17 +111,13 @@ class Server:
     def check_accepting(self) -> None:
         """
         Raises:
-            YapError: `server_draining`, or `engine_unavailable` while models load.
+            Draining: the server is about to stop.
+            EngineUnavailable: the models are loading, or the engine has died.
         """
         if self.admission.draining:
-            raise YapError(
-                "The server is shutting down; connect again in a moment.",
-                ErrorCode.SERVER_DRAINING,
-            )
+            raise Draining
         if not self.ready:
-            raise YapError(
-                "The models are not ready; try again in a moment.", ErrorCode.ENGINE_UNAVAILABLE
-            )
+            raise EngineUnavailable("The models are not ready; try again in a moment.")
 
     async def admit(self, persona: str | None, utterance: str) -> str:
         """Check the persona's length and cut the utterance; see `ChatEngine.admit`."""

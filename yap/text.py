@@ -17,5 +17,6 @@ def clean_text(text: str) -> str:
 
     Tab, CR and LF stay. A lone surrogate, which no tokenizer can encode, becomes U+FFFD.
     """
-    normal = unicodedata.normalize("NFKC", text)
-    return _SURROGATE.sub("\ufffd", _INVISIBLE.sub("", normal)).strip()
+    # What is invisible goes first: it would keep a letter and its accent apart.
+    visible = _SURROGATE.sub("\ufffd", _INVISIBLE.sub("", text))
+    return unicodedata.normalize("NFKC", visible).strip()

@@ -20,7 +20,7 @@ from yap.errors import ServerError, TurnTimeout, YapError
 from yap.history import overflow
 from yap.metrics import Metrics
 from yap.outbox import Outbox
-from yap.protocol import Done, Error, ErrorCode, Final, Timings, Token, ToolCall, Usage
+from yap.protocol import Done, Error, Final, Timings, Token, ToolCall, Usage
 from yap.screen.router import ScreenRouter
 from yap.session import Session
 from yap.settings import Settings
@@ -106,14 +106,22 @@ class Turn:
             if task := asyncio.current_task():
                 task.uncancel()
             reason = "cancelled"
-        except YapError as error:
-            if isinstance(error, ServerError):
-                log.warning("Turn %s: %s", self.id, error.message, exc_info=error.__cause__)
-            await self._fail(error.code, error.message)
-        except Exception:
-            log.exception("Turn %s failed", self.id)
-            await self._fail(ErrorCode.INTERNAL_ERROR, "The turn failed; try again.")
+        except Exception as error:  # noqa: BLE001 - `_failed` logs what is not expected
+            reason = await self._failed(error)
         await self._end(reason)
+
+    async def _failed(self, error: Exception) -> FinishReason:
+        """Log what happened and tell the client, unless he has cancelled the turn anyway."""
+        if not isinstance(error, YapError):
+            log.error("Turn %s failed", self.id, exc_info=error)
+            error = ServerError("The turn failed; try again.")
+        elif isinstance(error, ServerError):
+            log.warning("Turn %s: %s", self.id, error.message, exc_info=error.__cause__)
+        if self._cancelled:
+            return "cancelled"
+        self._ending = True
+        await self._outbox.put(Error(error_code=error.code, message=error.message, turn_id=self.id))
+        return "error"
 
     async def _play(self) -> FinishReason:
         prefix = ""
@@ -176,15 +184,11 @@ class Turn:
     async def _say(self, text: str) -> None:
         if not text:
             return
+        await self._outbox.put(Token(text=text, turn_id=self.id))
+        self._sent.append(text)  # only now: a cancellation may come while it waits for room
         if self._ttft_ms is None:
             self._ttft_ms = self._elapsed_ms()
             self._resources.metrics.ttft_seconds.observe(self._ttft_ms / 1000)
-        self._sent.append(text)
-        await self._outbox.put(Token(text=text, turn_id=self.id))
-
-    async def _fail(self, code: ErrorCode, message: str) -> None:
-        self._ending = True
-        await self._outbox.put(Error(error_code=code, message=message, turn_id=self.id))
 
     async def _end(self, reason: FinishReason) -> None:
         self._ending = True
@@ -222,10 +226,11 @@ class Turn:
     def _usage(self) -> Usage:
         if self._last is None:
             return Usage()
+        prompt_tokens = max(0, self._last.prompt_tokens)
         return Usage(
-            prompt_tokens=self._last.prompt_tokens,
-            cached_tokens=self._last.cached_tokens,
-            completion_tokens=self._last.completion_tokens,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=min(max(0, self._last.cached_tokens), prompt_tokens),
+            completion_tokens=max(0, self._last.completion_tokens),
         )
 
     def _count(self, reason: FinishReason, usage: Usage) -> None:

@@ -14,6 +14,18 @@ die() {
   exit 1
 }
 
+# Makes the folder for what a run leaves behind. A full disk lets files be made and not be filled,
+# so a few kilobytes are really written.
+make_run_dir() {
+  local probe=$RUN_DIR/.probe
+  if ! { mkdir -p "$RUN_DIR" && head -c 65536 /dev/zero >"$probe"; } 2>/dev/null; then
+    rm -f "$probe"
+    die "nothing can be written to $RUN_DIR: the disk is full, or the folder is not yours;" \
+      "make room, or set YAP_RUN_DIR"
+  fi
+  rm -f "$probe"
+}
+
 # Prints a usage text's comment block: the lines from 2 on that start with '#', without the '#'.
 usage() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$1"; }
 

@@ -256,7 +256,7 @@ class Client:
             "headers": [(k.lower().encode(), v.encode()) for k, v in (headers or {}).items()],
             "subprotocols": [],
         }
-        websocket = WebSocket(scope, self._to_server.get, self._send)  # type: ignore[arg-type]
+        websocket = WebSocket(scope, self._to_server.get, self._send)
         self.serving = asyncio.create_task(connection.serve(websocket, server), name="serve")
 
     async def _send(self, message: Any) -> None:

@@ -284,22 +284,6 @@ async def test_text_within_the_flush_window_is_sent_together(stage: MakeStage) -
     assert texts == ["abc", "de"]
 
 
-async def test_gathered_text_is_sent_though_no_more_comes(stage: MakeStage) -> None:
-    """A model that pauses must not make the client wait for what is there already."""
-    gate = Gate()
-    at = stage(("a", "b", gate, Last("c")), deploy_models="chat", stream_flush_ms=50)
-    at.start()
-    await gate.reached()
-    try:
-        async with asyncio.timeout(1):
-            frame = await at.outbox.get()
-    finally:
-        gate.open()
-    assert isinstance(frame, Token)
-    assert frame.text == "ab"
-    await at.end()
-
-
 async def test_without_a_window_each_piece_is_sent_at_once(stage: MakeStage) -> None:
     at = stage(("a", "b", "c", Last("d")), deploy_models="chat")
     await at.play()

@@ -95,17 +95,21 @@ class ChatEngine:
                 "outlive the server; run: pip install --no-deps --no-build-isolation -e ."
             )
         self._state = EngineState.LOADING
+        building = asyncio.get_running_loop().run_in_executor(None, self._build)
         try:
             async with asyncio.timeout(self._settings.chat_start_timeout_s):
-                llm, prompts = await asyncio.to_thread(self._build)
+                # Shielded: the thread cannot be interrupted, and what it makes must be let go.
+                llm, prompts = await asyncio.shield(building)
         except TimeoutError:
             self._state = EngineState.DEAD
+            building.add_done_callback(_discard)
             raise StartupError(
                 f"The chat model did not load within CHAT_START_TIMEOUT_S="
                 f"{self._settings.chat_start_timeout_s:g} seconds; raise it for a large model."
             ) from None
         except BaseException:
             self._state = EngineState.DEAD
+            building.add_done_callback(_discard)
             raise
         self._llm, self._prompts = llm, prompts
         self._state = EngineState.READY
@@ -245,6 +249,12 @@ class ChatEngine:
         if self._prompts is None or not self.ready:
             raise EngineUnavailable("The chat engine is not ready; try again in a moment.")
         return self._prompts
+
+
+def _discard(building: asyncio.Future[tuple[AsyncLLM, PromptBuilder]]) -> None:
+    """Stop an engine that came up when nobody waited for it any more."""
+    if not building.cancelled() and building.exception() is None:
+        building.result()[0].shutdown(0)
 
 
 def _make_llm(args: dict[str, Any]) -> AsyncLLM:

@@ -24,6 +24,10 @@ CHATML_TEMPLATE: Final = (
 )
 
 _NEUTRALISE_PASSES: Final = 8
+# Some templates refuse a conversation that the assistant opens; then this comes before it.
+_OPENING: Final = "(The conversation begins.)"
+# Added tokens that are not marked special and still are control tokens, by their looks.
+_TAG: Final = re.compile(r"<.+>|\[.+\]|\|.+\|", re.DOTALL)
 # Clients send the persona with every turn; its length need not be counted every time.
 _PERSONAS_COUNTED: Final = 256
 
@@ -67,7 +71,8 @@ class PromptBuilder:
         self._enable_thinking = enable_thinking
         self._template = None if tokenizer.chat_template else CHATML_TEMPLATE
         self._neutralise = _neutraliser(tokenizer)
-        self._has_system_role = self._accepts_system_role()
+        self._has_system_role = self._accepts("system", "user")
+        self._user_opens = not self._accepts("assistant", "user")
         self._count_persona = lru_cache(_PERSONAS_COUNTED)(self.count)
 
     def count(self, text: str) -> int:
@@ -92,7 +97,7 @@ class PromptBuilder:
         limit = self._budgets.utterance
         if fits_surely(utterance, limit):
             return utterance
-        token_ids = self._encode(utterance)
+        token_ids = self._encode(self._neutralise(utterance))
         if len(token_ids) <= limit:
             return utterance
         text: str = self._tokenizer.decode(token_ids[:limit])
@@ -128,9 +133,11 @@ class PromptBuilder:
         )
 
     def _render(self, persona: str | None, messages: Sequence[Message]) -> list[int]:
-        turns = [Message("system", persona), *messages] if persona else list(messages)
-        if persona and not self._has_system_role:
-            turns = [Message("user", persona), *messages]
+        turns = list(messages)
+        if self._user_opens and turns[0].role == "assistant":
+            turns.insert(0, Message("user", _OPENING))
+        if persona:
+            turns.insert(0, Message("system" if self._has_system_role else "user", persona))
         text = self._apply(
             [
                 {"role": m.role, "content": self._neutralise(m.content)}
@@ -154,11 +161,12 @@ class PromptBuilder:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
-    def _accepts_system_role(self) -> bool:
+    def _accepts(self, *roles: str) -> bool:
+        """Whether the template renders messages of these roles, in this order."""
         from jinja2.exceptions import TemplateError
 
         try:
-            self._apply([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])
+            self._apply([{"role": role, "content": "a"} for role in roles])
         except TemplateError:
             return False
         return True
@@ -184,7 +192,9 @@ def _merge_neighbours(messages: Sequence[Message]) -> list[Message]:
 def _neutraliser(tokenizer: Any) -> Callable[[str], str]:
     """A function that breaks up every string which the tokenizer would read as a control token."""
     special = {
-        token.content for token in tokenizer.added_tokens_decoder.values() if token.special
+        token.content
+        for token in tokenizer.added_tokens_decoder.values()
+        if token.special or _TAG.fullmatch(token.content)
     } | set(tokenizer.all_special_tokens)
     if not special:
         return lambda text: text

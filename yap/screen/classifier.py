@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ _MAX_CHARS_PER_TOKEN = 16
 _POSITIVE_LABELS = frozenset(
     {"screenshot", "take_screenshot", "yes", "true", "positive", "label_1"}
 )
+
+
+_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "longformer"})
 
 
 class QueueFullError(ServerError):
@@ -110,10 +114,11 @@ class ScreenClassifier:
             tokenizer = AutoTokenizer.from_pretrained(
                 name, trust_remote_code=trust, truncation_side="left"
             )
-            model = AutoModelForSequenceClassification.from_pretrained(
+            model, info = AutoModelForSequenceClassification.from_pretrained(
                 name,
                 trust_remote_code=trust,
                 dtype=torch.float16 if device.type == "cuda" else torch.float32,
+                output_loading_info=True,
             )
         except (OSError, ValueError) as error:
             raise StartupError(
@@ -121,6 +126,11 @@ class ScreenClassifier:
                 "folder, no such model on the Hugging Face Hub that this machine can reach, or it "
                 "is of another kind."
             ) from error
+        if info["missing_keys"]:
+            raise StartupError(
+                f'TOOL_MODEL="{name}" has no weights for {min(info["missing_keys"])}: it was '
+                "not trained as a sequence classifier."
+            )
         if device.type == "cpu":
             torch.set_num_threads(settings.tool_cpu_threads)
         loaded = _Loaded(
@@ -128,7 +138,9 @@ class ScreenClassifier:
             tokenizer=tokenizer,
             device=device,
             positive=positive_label(model.config.id2label),
-            max_length=min(settings.tool_max_length, tokenizer.model_max_length),
+            max_length=min(
+                settings.tool_max_length, tokenizer.model_max_length, _positions(model.config)
+            ),
             history_tokens=settings.tool_history_tokens,
         )
         for text in _WARM_UP_TEXTS:
@@ -150,6 +162,16 @@ def positive_label(labels: dict[int, str]) -> int:
             f"its config has {list(labels.values())}. Set id2label in its config.json."
         )
     return int(known[0])
+
+
+def _positions(config: Any) -> int:
+    """The longest input of the model, in tokens."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None or positions < 0:  # relative positions have no end
+        return sys.maxsize
+    # The RoBERTa family, Longformer with it, counts positions from behind the padding token's.
+    offset = config.pad_token_id + 1 if config.model_type in _OFFSET_POSITIONS else 0
+    return int(positions) - offset
 
 
 def _device(settings: Settings) -> torch.device:

@@ -31,8 +31,10 @@ _CHECK_VARIANTS = ("Must check screen:", "CHECK SCREEN:", "MUST CHECK SCREEN", "
 _SCREEN_VARIANTS = ("On the screen now:", "SCREEN NOW:", "ON THE SCREEN NOW", "ON SCREEN:")
 
 _LENGTHS = ("none", "short", "medium", "long", "huge")
-_LENGTH_WEIGHTS = (8, 45, 32, 11, 4)
+_LENGTH_WEIGHTS = (7, 38, 34, 16, 5)
 _RECALL_BOOST = 5.0
+_STATED_BOOST = 3.0
+_LONG_PROMPT = 700
 _MY_TO_YOUR = re.compile(r"\bmy\b")
 _HAS_FACT = re.compile(r"^(!?)(me|my)\.(\w+)$")
 
@@ -85,7 +87,8 @@ class _Intents:
 
     def _boost(self, block: Block) -> float:
         recall = any(who == "my" and not absent for absent, who, _ in self.needs[block.title])
-        return _RECALL_BOOST if recall else 1.0
+        stated = any(who == "me" and not absent for absent, who, _ in self.needs[block.title])
+        return _RECALL_BOOST if recall else _STATED_BOOST if stated else 1.0
 
     def draw(self, rng: Random, state: _State, group: str = "") -> Block:
         blocks, sums = self._sums[group]
@@ -112,6 +115,8 @@ class Composer:
         self.words = Words(held_out=held_out)
         self.casting = Casting(self.words)
         self.talk = _Intents("talk.txt")
+        self.life = _Intents("life.txt")
+        self.identity = _Intents("identity.txt")
         self.about = _Intents("persona.txt")
         self.follow = _Intents("follow.txt")
         self.cut = _Intents("cut.txt")
@@ -134,10 +139,10 @@ class Composer:
     def probe(self, rng: Random, source: str, title: str, setup: str = "") -> Conversation:
         """A conversation for measuring: an optional `setup` exchange, small talk, then `title`.
 
-        The last user message is of intent `title` in `source` (talk, about or screen) and the
-        last message is a reference reply; `expected` is left to the caller.
+        The last user message is of intent `title` in `source` (talk, life, identity, about or
+        screen) and the last message is a reference reply; `expected` is left to the caller.
         """
-        length = rng.choices(("short", "medium", "long"), (5, 4, 1))[0]
+        length = rng.choices(("short", "medium", "long"), (5, 4, 2))[0]
         state = self._start(rng, length)
         while state.persona.name == DEFAULT_NAME:
             state = self._start(rng, length)
@@ -146,7 +151,7 @@ class Composer:
             self._say(state, messages, self.talk.by_title[setup], rough=False)
             filler = self.talk.by_title[rng.choice(("like_x", "film", "weather", "act_now"))]
             self._say(state, messages, filler, rough=False)
-        intents = {"talk": self.talk, "about": self.about, "screen": self.screen}[source]
+        intents: _Intents = getattr(self, source)
         self._say(state, messages, intents.by_title[title], rough=False)
         if title.startswith("seen"):
             messages[-2].content = f"{SCREEN_PREFIX} {messages[-2].content}"
@@ -171,7 +176,7 @@ class Composer:
         if cut and not cut.endswith((".", "!", "?")) and roll < 0.7:
             self._say(state, messages, self.cut.draw(rng, state))
         elif first and roll < 0.35:
-            intents = self.about if roll < 0.04 else self.talk
+            intents = self.identity if roll < 0.04 else self.talk
             self._say(state, messages, intents.draw(rng, state, "open"))
         elif last and roll < 0.1:
             self._say(state, messages, self.talk.draw(rng, state, "close"))
@@ -179,12 +184,20 @@ class Composer:
             self._say(state, messages, self.follow.draw(rng, state))
         elif rng.random() < 0.1:
             self._screen_turns(state, messages)
-        elif rng.random() < 0.27:
-            self._say(state, messages, self.about.draw(rng, state))
         else:
-            self._say(state, messages, self.talk.draw(rng, state))
+            self._say(state, messages, self._source(rng, state).draw(rng, state))
         if not last and rng.random() < 0.07:
             self._interrupt(rng, messages[-1])
+
+    def _source(self, rng: Random, state: _State) -> _Intents:
+        """The grammar file of the next exchange; long prompts get more questions about them."""
+        system = state.persona.system or ""
+        roll = rng.random() * (0.8 if len(system) > _LONG_PROMPT else 1.0)
+        if roll < 0.24:
+            return self.identity
+        if roll < 0.38:
+            return self.about
+        return self.life if roll < 0.58 else self.talk
 
     def _interrupt(self, rng: Random, reply: Message) -> None:
         """Cut a reply mid-sentence, as when the user talks over it."""
@@ -207,7 +220,7 @@ class Composer:
                 _, reply = self._compose(state, self.screen.by_title["look"])
             else:
                 user, reply = self._compose(state, self.screen.by_title[title])
-            user = roughen(rng, user, state.bound)
+            user = roughen(rng, user, state.bound, reply)
             kept = rng.random() < 0.7
             text = f"{_prefix(rng, CHECK_PREFIX, _CHECK_VARIANTS)} {user}" if kept else user
             # The server drops the check prefix from history, so both forms are seen; without
@@ -228,7 +241,7 @@ class Composer:
         self, state: _State, messages: list[Message], block: Block, *, rough: bool = True
     ) -> None:
         user, reply = self._compose(state, block)
-        user = roughen(state.rng, user, state.bound) if rough else sentence_case(user)
+        user = roughen(state.rng, user, state.bound, reply) if rough else sentence_case(user)
         if rough and messages and messages[-1].role == "assistant" and state.rng.random() < 0.015:
             extra, _ = self._compose(state, self.talk.by_title["one_word"])
             user = f"{extra}\n\n{user}"
@@ -240,7 +253,7 @@ class Composer:
         state.bound, state.act, state.in_reply = {}, None, False
         user = tidy(expand(rng.choice(block.lines["u"]), rng, lambda s: self._word(state, s)))
         if not (_PLAIN_FLAGS & block.flags.keys()) and not block.title.startswith("seen"):
-            user = self._surround(state, user, statement="topic" in block.flags)
+            user = self._surround(state, user, block)
         state.in_reply = True
         replies = block.lines.get("r", [])
         own = block.lines.get(f"r.{state.persona.tone.name}")
@@ -256,20 +269,30 @@ class Composer:
             state.topic = ""
         return user, sentence_case(tidy(reply))
 
-    def _surround(self, state: _State, user: str, *, statement: bool) -> str:
-        """Put a lead-in before, and a further clause after, some of the user's lines."""
+    def _surround(self, state: _State, user: str, block: Block) -> str:
+        """Put a lead-in before, and a further clause after, some of the user's lines.
+
+        Questions for the name do not say it, and the lines of life.txt bring clauses of their own.
+        """
         rng = state.rng
+        nameless = block.title in self.identity.by_title
+        statement = "topic" in block.flags and block.title not in self.life.by_title
 
         def other(slot: str) -> str:
-            return state.persona.name if slot == "persona" else self.words.draw(rng, slot)
+            if slot == "persona":
+                return "" if nameless else state.persona.name
+            return self.words.draw(rng, slot)
 
-        if statement and not user.endswith("?") and rng.random() < 0.22:
+        if statement and not user.endswith("?") and rng.random() < 0.16:
             clause = expand(rng.choice(self.extras["after"]), rng, other)
             user = f"{user.rstrip('.!')} {clause}".replace(" ,", ",")
         if len(user) > 4 and rng.random() < 0.2:
             asked = user.endswith("?") and rng.random() < 0.4
             lead = rng.choice(self.extras["ask" if asked else "before"])
             user = f"{expand(lead, rng, other)} {user}"
+        user = tidy(user).lstrip(" ,.!") or user
+        if user.endswith("?") and not nameless and rng.random() < 0.1:
+            user = f"{user[:-1]}, {state.persona.name}?"
         return user
 
     def _topic(self, state: _State, key: str) -> str:
@@ -412,6 +435,6 @@ def _expected(state: _State, title: str) -> str:
     """The word that a good reply to a probe contains, or an empty string."""
     if title in _EXPECTED_FACT:
         return state.my[_EXPECTED_FACT[title]]
-    if title in ("me_name", "me_is_not"):
+    if title.startswith(("me_name", "me_is_not")):
         return state.persona.name
     return state.bound.get("x") or state.bound.get("dest") or state.bound.get("pet_name") or ""

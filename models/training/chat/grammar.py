@@ -17,6 +17,7 @@ GRAMMAR_DIR = Path(__file__).parent / "grammar"
 
 _VOWEL_ARTICLE = re.compile(r"\b([Aa]) (?=[aeiouAEIOU])(?!(?:uni|one|use|eu|uk|Uni|One|Eu|Uk))")
 _DOUBLE_ARTICLE = re.compile(r"\b(?:[Aa]n?|the|my|your|that|this) (?=(?:an?|some) )")
+_LOOSE_STOP = re.compile(r" +([,!?]|\.(?!\.))")
 _SPACES = re.compile(r" {2,}")
 _SENTENCE_START = re.compile(r"(?:^|(?<=[.!?] )|(?<=\n))([a-z])")
 
@@ -175,10 +176,10 @@ def _flag(text: str) -> tuple[str, str]:
 
 
 def tidy(text: str) -> str:
-    """Fix articles (an apple; no "a some"), collapse spaces, and trim."""
+    """Fix articles (an apple; no "a some"), collapse spaces, close up stops, and trim."""
     text = _DOUBLE_ARTICLE.sub("", text)
     text = _VOWEL_ARTICLE.sub(r"\1n ", text)
-    return _SPACES.sub(" ", text).strip()
+    return _LOOSE_STOP.sub(r"\1", _SPACES.sub(" ", text)).strip()
 
 
 def sentence_case(text: str) -> str:

@@ -27,6 +27,7 @@ _RECALLS = (
     ("my_plan", "plan_recall"),
     ("my_relative", "relative_recall"),
 )
+_NAMES = ("me_name", "me_name_long")
 _ECHOES = (
     ("talk", "broke_x"),
     ("talk", "i_like_x"),
@@ -96,7 +97,10 @@ class Chat:
 def name_probes(count: int) -> list[Conversation]:
     """Conversations that ask for the persona's name, a name never seen in training."""
     composer = Composer(held_out=True)
-    return [composer.probe(Random(_PROBE_SEED + i), "about", "me_name") for i in range(count)]
+    return [
+        composer.probe(Random(_PROBE_SEED + i), "identity", _NAMES[i % len(_NAMES)])
+        for i in range(count)
+    ]
 
 
 def echo_probes(count: int) -> list[Conversation]:

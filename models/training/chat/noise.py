@@ -24,16 +24,19 @@ _SHORT_FORMS = {
     "really": "rly",
 }
 _SHORT_PATTERN = re.compile(r"\b(" + "|".join(map(re.escape, _SHORT_FORMS)) + r")\b")
+_TYPOS = (0, 0, 0, 0, 0, 0, 0, 1, 1, 2)
 _LONE_I = re.compile(r"\bi\b")
 
 
-def roughen(rng: Random, text: str, bound: dict[str, str]) -> str:
+def roughen(rng: Random, text: str, bound: dict[str, str], reply: str) -> str:
     """Return `text` in one of several typing styles.
 
-    `bound` holds the words that the reply will copy: typos stay out of them, and their capitals
-    survive most lower-casing.
+    `bound` holds the words that the reply may copy: typos stay out of them, and their capitals
+    survive most lower-casing. Text from which `reply` copies nothing is at times all capitals.
     """
     style = rng.random()
+    if style > 0.93 and not any(value.lower() in reply.lower() for value in bound.values()):
+        return text.rstrip(".!").upper() + rng.choice(("", "", "!", "!!", "!!!"))
     if style < 0.5:
         return _polish(text)
     names = [value for value in bound.values() if value != value.lower()]
@@ -48,7 +51,7 @@ def roughen(rng: Random, text: str, bound: dict[str, str]) -> str:
         text = _SHORT_PATTERN.sub(lambda match: _SHORT_FORMS[match.group(1)], text)
     elif rng.random() < 0.3:
         text = text.replace("'", "")
-    if rng.random() < 0.12:
+    for _ in range(rng.choice(_TYPOS)):
         text = _typo(rng, text, " ".join(bound.values()).lower())
     return text
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from models.training.chat.grammar import Block, Template, expand, parse_template, read_blocks, tidy
+from models.training.chat.layouts import TAGS, as_json, labelled, sheet
 from models.training.chat.words import Words
 
 DEFAULT_NAME = "Yap"
@@ -25,6 +26,7 @@ _FACTS = {
 }
 _BULLETS = ("", "", "", "- ", "* ", "• ")
 _SEPARATORS = (" ", " ", "\n", "\n\n")
+_FORM_SHARE = 0.22
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +95,54 @@ class Casting:
 
     def _compose(self, rng: Random, persona: Persona, length: str) -> str:
         fill: Callable[[str], str] = lambda title: self._fill(rng, persona, title)  # noqa: E731
-        late = length != "short" and rng.random() < 0.3
-        head = [fill("late" if late else "identity")]
-        if late or rng.random() < 0.3:
-            head.append(fill("style"))
-        if not late and rng.random() < 0.25:
-            head.reverse()
-        facts = self._fact_lines(rng, persona)
+        late = length != "short" and rng.random() < 0.35
+        facts: list[str] = []
+        if rng.random() < _FORM_SHARE:
+            head = [self._form(rng, persona)]
+        else:
+            head = self._head(rng, persona, late=late)
+            facts = self._fact_lines(rng, persona)
         rules = [fill("rule") for _ in range(rng.randint(*_RULES[length]))]
         stories = [fill("story") for _ in range(rng.randint(*_STORIES[length]))]
         rng.shuffle(facts)
         if length == "short":
-            return rng.choice(_SEPARATORS).join([*head, *facts, *rules])
+            parts = [*head, *facts, *rules]
+            if rng.random() < 0.2:
+                rng.shuffle(parts)
+            return rng.choice(_SEPARATORS).join(parts)
         sections = [self._section(rng, lines) for lines in _chunks(rng, [facts, rules, stories])]
         rng.shuffle(sections)
         place = rng.randint(0, len(sections)) if late else 0
-        sections.insert(place, rng.choice(_SEPARATORS).join(head))
+        sections.insert(place, self._identity_section(rng, head))
+        if rng.random() < 0.25:
+            sections.insert(0, fill("preamble"))
         return rng.choice(("\n\n", "\n\n", "\n", " ")).join(sections)
+
+    def _head(self, rng: Random, persona: Persona, *, late: bool) -> list[str]:
+        head = [self._fill(rng, persona, "late" if late and rng.random() < 0.5 else "identity")]
+        if late or rng.random() < 0.3:
+            head.append(self._fill(rng, persona, "style"))
+        if not late and rng.random() < 0.25:
+            head.reverse()
+        return head
+
+    def _form(self, rng: Random, persona: Persona) -> str:
+        """Name, tone and facts as a labelled sheet or as JSON."""
+        first, second = rng.sample(persona.tone.phrases["words"], 2)
+        words = expand(first, rng, str), expand(second, rng, str)
+        rows = labelled(rng, persona.name, words, persona.facts)
+        return as_json(rng, rows) if rng.random() < 0.25 else sheet(rng, rows)
+
+    def _identity_section(self, rng: Random, head: list[str]) -> str:
+        """The lines that name the persona, at times under a heading or in a tag of their own."""
+        text = rng.choice(_SEPARATORS).join(head)
+        roll = rng.random()
+        if roll < 0.35:
+            return f"{expand(rng.choice(self._pieces['idheading']), rng, str)}\n{text}"
+        if roll < 0.42:
+            tag = rng.choice(TAGS)
+            return f"<{tag}>\n{text}\n</{tag}>"
+        return text
 
     def _fact_lines(self, rng: Random, persona: Persona) -> list[str]:
         lines = []
@@ -160,10 +193,12 @@ class Casting:
                 return word if word not in used.values() else expand(options[0], rng, str)
             case "user" | "friend" | "maker":
                 return persona.facts[slot]
-            case "other":
+            case "other" | "other2":
                 return self.words.name(rng)
             case "hobby2":
                 return self.words.draw(rng, "hobby")
+            case "town":
+                return self.words.draw(rng, "place_name")
         return self.words.draw(rng, slot)
 
 

@@ -7,6 +7,7 @@ out by hash and appears only in the evaluation.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _NAME_ENDS = (
     "a a a ia ina elle ette ika ora iel an en on in us o io ius ek ov ar or is ys eth".split()
 )
 
+# A letter three times over: a model that meets it learns to draw words out without an end.
+_DRAWN_OUT = re.compile(r"(.)\1\1")
 _COMPOUND_SHARE = 0.08
 _INVENTED_NOUN_SHARE = 0.14
 _INVENTED_NOUN_SHARE_HELD_OUT = 0.7
@@ -102,6 +105,7 @@ class Words:
             "anyplaceevent": self._place_or_event,
             "screenthing": self._screen_thing,
             "creature": self._creature,
+            "anycreature": self._any_creature,
             "detail": self._detail,
             "fooditem": lambda rng: _bare(self._food(rng)),
             "doc": lambda rng: rng.choice(
@@ -135,7 +139,7 @@ class Words:
     def _accept(self, rng: Random, make: Callable[[Random], str]) -> str:
         while True:
             word = make(rng)
-            if is_held_out(word) == self.held_out:
+            if is_held_out(word) == self.held_out and not _DRAWN_OUT.search(word.lower()):
                 return word
 
     def name(self, rng: Random) -> str:
@@ -235,6 +239,11 @@ class Words:
                 "dragon knight robot wizard pirate ghost goblin astronaut elf".split()
             )
         return rng.choice(self.lists["animal" if roll < 0.6 else "breed"])
+
+    def _any_creature(self, rng: Random) -> str:
+        if rng.random() < self._invented:
+            return self.noun(rng)
+        return rng.choice(self.lists[rng.choice(("animal", "wild"))])
 
     def _detail(self, rng: Random) -> str:
         if rng.random() < 0.3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from random import Random
 
@@ -11,6 +12,7 @@ from models.training.chat.data import Encoder, conversations, stream_batches
 from models.training.chat.dialogue import CHECK_PREFIX, Composer, Conversation, Message
 from models.training.chat.evaluate import read_held_out
 from models.training.chat.grammar import GrammarError, parse_template, sentence_case, tidy
+from models.training.chat.layouts import as_json, labelled, sheet
 from models.training.chat.metrics import contains, distinct_2, name_probes, recall_probes
 from models.training.chat.template import CHAT_TEMPLATE, END, SPECIAL_TOKENS, START, render
 from models.training.chat.tokenizer import train_tokenizer, wrap
@@ -71,6 +73,31 @@ def test_replies_are_short_speakable_and_varied(made: list[Conversation]) -> Non
 def test_a_name_question_is_answered_with_the_name_of_the_system_prompt() -> None:
     for probe in name_probes(100):
         assert probe.persona.name in probe.messages[0].content
+        assert probe.persona.name in probe.messages[-1].content
+
+
+def test_many_replies_say_the_name_of_the_persona(made: list[Conversation]) -> None:
+    named = [c.persona.name in m.content for c in made for m in c.messages if m.role == "assistant"]
+    assert 0.15 < sum(named) / len(named) < 0.3
+
+
+def test_sheets_and_json_prompts_state_every_fact() -> None:
+    facts = {"city": "Ghent", "pet_kind": "owl", "pet_name": "Bo", "user": "Ada", "age": "41"}
+    for seed in range(300):
+        rng = Random(seed)
+        rows = labelled(rng, "Quill", ("calm", "kind"), facts)
+        data, _ = json.JSONDecoder().raw_decode(as_json(rng, rows))
+        for text in (sheet(rng, rows), json.dumps(data)):
+            assert all(word in text for word in ("Quill", "Ghent", "Bo", "Ada", "41", "calm"))
+
+
+def test_no_reply_draws_out_a_letter(made: list[Conversation]) -> None:
+    assert not [text for text in texts(made, "assistant") if re.search(r"([a-z])\1\1", text)]
+
+
+def test_a_wrong_name_is_corrected(composer: Composer) -> None:
+    for seed in range(40):
+        probe = composer.probe(Random(seed), "identity", "me_not_more")
         assert probe.persona.name in probe.messages[-1].content
 
 

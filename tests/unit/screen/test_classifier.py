@@ -227,11 +227,11 @@ async def test_it_is_ready_between_start_and_close(
     make_settings: MakeSettings, screen_model: str
 ) -> None:
     one = ScreenClassifier(make_settings(tool_model=screen_model, tool_device="cpu"))
-    assert not one.ready
+    assert not bool(one.ready)
     with pytest.raises(ServerError):
         await one.probability("w1", [])
     await one.start()
-    assert one.ready
+    assert bool(one.ready)
     await one.close()
     assert not one.ready
     with pytest.raises(ServerError):

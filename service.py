@@ -18,9 +18,9 @@ import bentoml
 from pydantic import Field
 
 from yap import http, process
-from yap.access import RequireKey
+from yap.access import RequireKey, refusal
 from yap.app import build_app
-from yap.errors import StartupError
+from yap.errors import StartupError, YapError
 from yap.http import ChatMessage, ScreenDecision, SendDeadline
 from yap.logs import configure_logging
 from yap.metrics import Metrics
@@ -123,7 +123,11 @@ class Yap:
         earlier: Annotated[list[str] | None, Field(max_length=1000)] = None,
     ) -> ScreenDecision:
         """Whether the client should capture the screen."""
-        return await http.classify(self.server, utterance, earlier or ())
+        try:
+            return await http.classify(self.server, utterance, earlier or ())
+        except YapError as error:
+            answer: Any = refusal(error)  # BentoML sends a response as it is
+            return answer  # type: ignore[no-any-return]
 
 
 service: Any = Yap  # what the decorator made of it: a bentoml.Service

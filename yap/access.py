@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 
 from starlette.datastructures import Headers, QueryParams
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from yap.errors import Unauthenticated
+from yap.errors import Unauthenticated, YapError
 from yap.protocol import Error
 
 # Paths that answer without a key: probes, and the schema that BentoML's client reads first.
@@ -58,6 +58,12 @@ def key_from_headers(headers: Mapping[str, str]) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
+def refusal(error: YapError) -> Response:
+    """An error frame as an HTTP response."""
+    frame = Error(error_code=error.code, message=error.message)
+    return Response(frame.encode(), error.http_status, media_type="application/json")
+
+
 class RequireKey:
     """ASGI middleware: HTTP requests need a key, but for probes. WebSockets check their own."""
 
@@ -75,10 +81,6 @@ class RequireKey:
             try:
                 self._keys().check(key_from_headers(Headers(scope=scope)))
             except Unauthenticated as error:
-                frame = Error(error_code=error.code, message=error.message)
-                response = JSONResponse(
-                    frame.model_dump(mode="json", exclude_none=True), error.http_status
-                )
-                await response(scope, receive, send)
+                await refusal(error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)

@@ -63,14 +63,15 @@ async def serve(websocket: WebSocket, server: Server) -> None:
         server.keys.check(key_from_websocket(websocket.query_params, websocket.headers))
         async with server.admission.permit():
             server.metrics.connections.set(server.admission.active)
-            await websocket.accept()
+            try:
+                await websocket.accept()
+            except _GONE:
+                return
             await Connection(websocket, server).run()
     except Unauthenticated as error:
         await _refuse(websocket, server, error, settings.ws_close_unauthorized_code)
     except YapError as error:
         await _refuse(websocket, server, error, settings.ws_close_busy_code)
-    except _GONE:
-        log.debug("A client left during the handshake")
     finally:
         server.metrics.connections.set(server.admission.active)
 

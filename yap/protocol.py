@@ -113,7 +113,7 @@ SAMPLING_FIELDS = (
 )
 
 
-# What JSON itself calls a number; Python reads more ("1_0", "infinity").
+# A number as people write it. Python reads more ("1_0", "infinity").
 _NUMERIC = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -340,11 +340,11 @@ def _synonyms(name: str, raw: object, rules: StartRules, seen: set[str]) -> tupl
     synonyms = []
     for item in raw:
         synonym = clean_text(item).lower() if isinstance(item, str) else ""
-        if not 0 < len(synonym) <= 2 * rules.personality_max_len:
+        if not 0 < len(synonym) <= rules.personality_max_len:
             _refuse(
                 ErrorCode.INVALID_PERSONALITY_SYNONYM,
                 f"each synonym of '{name}' must be a string of 1 to "
-                f"{2 * rules.personality_max_len} characters.",
+                f"{rules.personality_max_len} characters.",
             )
         if synonym in seen:
             _refuse(
@@ -385,7 +385,8 @@ class Start(ClientModel):
         """Accept aliases, and sampling fields at the top level (the `sampling` object wins)."""
         if not isinstance(data, dict):
             return data
-        data = dict(data)
+        # null is how some clients say that a field is not there.
+        data = {key: value for key, value in data.items() if value is not None}
         if data.get("chat_prompt") is None and "persona_text" in data:
             data["chat_prompt"] = data["persona_text"]
         sampling = data.get("sampling")
@@ -395,8 +396,6 @@ class Start(ClientModel):
             flat = {k: data[k] for k in (*SAMPLING_FIELDS, "sanitize_output") if k in data}
             sampling = {**flat, **(sampling or {})}
         data["sampling"] = sampling
-        if data.get("user_utterance") is None:
-            data.pop("user_utterance", None)
         return data
 
     @model_validator(mode="after")

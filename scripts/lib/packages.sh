@@ -23,6 +23,10 @@ bootstrap_uv() {
   FIND_LINKS=${UV_FIND_LINKS:-}
   # A server that does not answer is given up within about a minute.
   export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-20} UV_HTTP_RETRIES=${UV_HTTP_RETRIES:-2}
+  # An environment that was made by hand may have no pip; `uv venv` makes such ones.
+  "$VENV/bin/python" -m pip --version >/dev/null 2>&1 ||
+    step "pip" "$VENV/bin/python" -m ensurepip --upgrade ||
+    die "$VENV has no pip, and it cannot be added: remove $VENV and run this again"
   adopt_pip_settings
   unset UV_FIND_LINKS
   [[ ${YAP_INSTALLER:-uv} == pip ]] && return

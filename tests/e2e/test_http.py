@@ -84,6 +84,12 @@ def test_a_request_without_messages_is_refused(server: ServerProcess) -> None:
     assert post(server, "/chat", {"messages": []})[0] == 400
 
 
+def test_what_is_not_deployed_says_so_by_code(chat_server: ServerProcess) -> None:
+    status, text = post(chat_server, "/classify", {"utterance": "look"})
+    assert status == 503
+    assert json.loads(text)["error_code"] == "engine_unavailable"
+
+
 @pytest.mark.parametrize("path", ["/chat", "/classify", "/docs.json"])
 def test_without_the_key_there_is_nothing_to_see(server: ServerProcess, path: str) -> None:
     status, text = post(server, path, {}, key="wrong-key")

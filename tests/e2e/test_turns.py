@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.harness import API_KEY, ServerProcess
-from tests.e2e.talk import kinds, start, talk
+from tests.e2e.talk import Frame, kinds, start, talk
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
@@ -138,7 +138,7 @@ async def test_bad_frames_get_coded_errors_and_the_connection_lives_on(
     server: ServerProcess,
 ) -> None:
     async with talk(server) as client:
-        for frame, code in [
+        cases: list[tuple[Frame | str | bytes, str]] = [
             ("", "invalid_message"),
             ("{", "invalid_message"),
             ("[1]", "invalid_message"),
@@ -147,7 +147,8 @@ async def test_bad_frames_get_coded_errors_and_the_connection_lives_on(
             ({"type": "dance"}, "unknown_message_type"),
             ({"type": "start"}, "missing_session_id"),
             ({"type": "start", "session_id": ["a"]}, "invalid_session_id"),
-        ]:
+        ]
+        for frame, code in cases:
             await client.send(frame)
             answer = await client.receive()
             assert (answer["type"], answer["error_code"]) == ("error", code)
@@ -157,14 +158,15 @@ async def test_bad_frames_get_coded_errors_and_the_connection_lives_on(
 async def test_a_start_with_bad_content_is_refused_by_code_and_closed(
     server: ServerProcess,
 ) -> None:
-    for fields, code in [
+    cases: list[tuple[Frame, str]] = [
         ({"gender": "woman"}, "invalid_gender"),
         ({"personality": "evil"}, "personality_not_in_list"),
         ({"chat_prompt": None}, "missing_chat_prompt"),
         ({"chat_prompt": "so long " * 3000}, "chat_prompt_too_long"),
         ({"sampling": {"temperature": 9}}, "temperature_out_of_range"),
         ({"user_utterance": 5}, "invalid_user_utterance"),
-    ]:
+    ]
+    for fields, code in cases:
         async with talk(server) as client:
             await client.send(start("hi", **fields))
             answer = await client.receive()

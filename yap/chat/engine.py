@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from yap.chat import guard, tuning
 from yap.chat.prompt import Budgets, Prompt, PromptBuilder
@@ -95,7 +96,7 @@ class ChatEngine:
                 "outlive the server; run: pip install --no-deps --no-build-isolation -e ."
             )
         self._state = EngineState.LOADING
-        building = asyncio.get_running_loop().run_in_executor(None, self._build)
+        building = _in_daemon_thread(self._build)
         try:
             async with asyncio.timeout(self._settings.chat_start_timeout_s):
                 # Shielded: the thread cannot be interrupted, and what it makes must be let go.
@@ -251,10 +252,41 @@ class ChatEngine:
         return self._prompts
 
 
+def _in_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Run `work` in a thread that does not keep the process from ending.
+
+    A pool's threads would: told to stop in the middle of loading a model, the service would
+    first load it to the end.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(cast(T, result))
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as caught:  # noqa: BLE001 - it is the future's now
+            error = caught
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name="yap-load", daemon=True).start()
+    return future
+
+
 def _discard(building: asyncio.Future[tuple[AsyncLLM, PromptBuilder]]) -> None:
     """Stop an engine that came up when nobody waited for it any more."""
     if not building.cancelled() and building.exception() is None:
-        building.result()[0].shutdown(0)
+        llm = building.result()[0]
+        _in_daemon_thread(lambda: llm.shutdown(0))
 
 
 def _make_llm(args: dict[str, Any]) -> AsyncLLM:
@@ -298,7 +330,7 @@ def _context_length(settings: Settings, config: Any) -> int:
 
 
 def _budgets(settings: Settings, context: int) -> Budgets:
-    """The settings' budgets, scaled down together where the model's context is smaller."""
+    """The settings' budgets; those for input are scaled down where the context is smaller."""
     share = min(1.0, context / settings.chat_max_len_wanted)
     return Budgets(
         context=context,

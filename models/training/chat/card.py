@@ -91,7 +91,9 @@ itself in long conversations. Do not rely on anything it says.
 ## Samples
 
 Greedy replies to the hand-written prompts of `models/training/chat/heldout.jsonl`, all of them,
-good and bad. Check: whether the reply has one of the words listed for the prompt.
+good and bad. Check: whether the reply has one of the words listed for the prompt. No prompt is
+in the training data; but the grammar was widened after an earlier model had failed on some of
+them, for the kinds of failure that they showed, so the share that passes is an optimistic one.
 
 | prompt | persona | last user message | reply | check |
 |---|---|---|---|---|

@@ -1,0 +1,191 @@
+"""Client frames.
+
+Reading one takes two steps, because rate limits apply between them: `parse` finds out what kind of
+message it is, `read_start` and its kin validate it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pydantic_core
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from yap.protocol import fields
+from yap.protocol.codes import CODES, ErrorCode, ProtocolError
+from yap.protocol.fields import Personalities, StartRules
+
+SAMPLING_FIELDS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
+
+Number = Annotated[float | None, BeforeValidator(fields.number)]
+
+
+class ClientModel(BaseModel):
+    """Base of what clients send: unknown fields are ignored, values are not mutated."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+class SamplingOptions(ClientModel):
+    """What a client may set of the sampling. None means the server's default."""
+
+    temperature: Number = None
+    top_p: Number = None
+    top_k: Annotated[int | None, BeforeValidator(fields.number)] = None
+    min_p: Number = None
+    repetition_penalty: Number = None
+    presence_penalty: Number = None
+    frequency_penalty: Number = None
+    sanitize_output: Annotated[bool | None, BeforeValidator(fields.strict_bool)] = None
+
+
+class Start(ClientModel):
+    """Begin a turn. It carries the whole configuration of the session every time.
+
+    Fields are declared in the order in which they are checked; the first failure is reported.
+    """
+
+    type: Literal["start"] = "start"
+    session_id: str | int | float | bool
+    gender: Annotated[Literal["female", "male"], BeforeValidator(fields.gender)]
+    personality: Annotated[str, BeforeValidator(fields.personality)]
+    chat_prompt: Annotated[
+        str | None, BeforeValidator(fields.chat_prompt), Field(validate_default=True)
+    ] = None
+    sampling: Annotated[SamplingOptions, BeforeValidator(fields.sampling_payload)] = (
+        SamplingOptions()
+    )
+    check_screen_prefix: Annotated[str | None, BeforeValidator(fields.prefix)] = None
+    screen_checked_prefix: Annotated[str | None, BeforeValidator(fields.prefix)] = None
+    personalities: Annotated[
+        Personalities | None, BeforeValidator(fields.personalities), Field(validate_default=True)
+    ] = None
+    history_text: Annotated[str | None, BeforeValidator(fields.optional_text)] = None
+    user_utterance: Annotated[str, BeforeValidator(fields.text)] = ""
+    request_id: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_spellings(cls, data: Any) -> Any:
+        """Accept aliases, and sampling fields at the top level (the `sampling` object wins)."""
+        if not isinstance(data, dict):
+            return data
+        # null is how some clients say that a field is not there.
+        data = {key: value for key, value in data.items() if value is not None}
+        if data.get("chat_prompt") is None and "persona_text" in data:
+            data["chat_prompt"] = data["persona_text"]
+        sampling = data.get("sampling")
+        if sampling is None:
+            sampling = data.get("sampling_params")
+        if not sampling or isinstance(sampling, dict):
+            flat = {k: data[k] for k in (*SAMPLING_FIELDS, "sanitize_output") if k in data}
+            sampling = {**flat, **(sampling or {})}
+        data["sampling"] = sampling
+        return data
+
+    @model_validator(mode="after")
+    def _is_listed(self) -> Start:
+        if self.personalities is not None and not any(
+            self.personality in (name, *synonyms) for name, synonyms in self.personalities.items()
+        ):
+            fields.refuse(
+                ErrorCode.PERSONALITY_NOT_IN_LIST,
+                "personality must be one of the names or synonyms in personalities.",
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A client frame whose kind is known and whose fields are not checked yet."""
+
+    type: str
+    data: Mapping[str, Any]
+    request_id: str | None = None
+
+
+def parse(text: str, *, cancel_sentinel: str, end_sentinel: str) -> Envelope:
+    """Read a text frame as far as its kind.
+
+    Raises:
+        ProtocolError: `invalid_message`; the frame is blank, not a JSON object, or has no type.
+    """
+    stripped = text.strip()
+    if not stripped:
+        raise ProtocolError(ErrorCode.INVALID_MESSAGE, "The frame is blank; send a JSON object.")
+    if stripped == cancel_sentinel:
+        return Envelope("cancel", {})
+    if stripped == end_sentinel:
+        return Envelope("end", {})
+    try:
+        data = pydantic_core.from_json(stripped)
+    except (ValueError, TypeError):  # TypeError: a lone surrogate, which is no text
+        raise ProtocolError(ErrorCode.INVALID_MESSAGE, "The frame is not valid JSON.") from None
+    if not isinstance(data, dict):
+        raise ProtocolError(ErrorCode.INVALID_MESSAGE, "The frame must be a JSON object.")
+    kind = data.get("type")
+    if not kind:
+        kind = next((word for word in ("cancel", "end") if data.get(word)), None)
+    if not kind:
+        raise ProtocolError(
+            ErrorCode.INVALID_MESSAGE, 'The frame has no type; add one, such as "start".'
+        )
+    request_id = data.get("request_id")
+    return Envelope(str(kind).strip().lower(), data, str(request_id) if request_id else None)
+
+
+def read_start(envelope: Envelope, rules: StartRules) -> Start:
+    """Validate a `start`.
+
+    Raises:
+        ProtocolError: with the code of the first field that is not acceptable.
+    """
+    session_id = envelope.data.get("session_id")
+    if not session_id:
+        raise ProtocolError(ErrorCode.MISSING_SESSION_ID, "start needs a session_id.")
+    if (
+        not isinstance(session_id, str | int | float)
+        or session_id != session_id
+        or (session_id in (math.inf, -math.inf))
+    ):
+        raise ProtocolError(
+            ErrorCode.INVALID_SESSION_ID, "session_id must be a string or a number."
+        )
+    try:
+        return Start.model_validate(
+            {**envelope.data, "type": "start", "request_id": envelope.request_id}, context=rules
+        )
+    except ValidationError as error:
+        raise first_problem(error) from None
+
+
+def first_problem(error: ValidationError) -> ProtocolError:
+    """The first problem of a frame as a wire error; never shows the client's own input."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] in CODES:
+        return ProtocolError(ErrorCode(first["type"]), first["msg"])
+    name = str(first["loc"][-1]) if first["loc"] else "message"
+    missing = first["type"] == "missing"
+    code = f"missing_{name}" if missing else f"invalid_{name}"
+    reason = "is required" if missing else "is not of the right type"
+    return ProtocolError(
+        ErrorCode(code) if code in CODES else ErrorCode.INVALID_MESSAGE, f"{name} {reason}."
+    )

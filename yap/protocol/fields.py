@@ -1,0 +1,227 @@
+"""How the fields of client frames are read: leniently in spelling, strictly in type.
+
+Each function here is a pydantic validator that takes what came over the wire and returns the value
+to use, or refuses it with the error code of its field.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from pydantic import ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from yap.protocol.codes import ErrorCode
+from yap.text import clean_text
+
+# A number as people write it. Python reads more ("1_0", "infinity").
+_NUMERIC = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class StartRules:
+    """What a `start` is checked against: the deploy mode and the operator's limits."""
+
+    chat: bool = True
+    tool: bool = True
+    prompt_max_chars: int = 30_150
+    personality_max_len: int = 20
+    max_personalities: int = 50
+    max_synonyms: int = 10
+    prefix_max_chars: int = 30
+    sampling_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+def refuse(code: ErrorCode, message: str) -> NoReturn:
+    # pydantic formats the template with the context, so braces in a message are safe there.
+    raise PydanticCustomError(code.value, "{message}", {"message": message})
+
+
+def rules_of(info: ValidationInfo) -> StartRules:
+    return info.context if isinstance(info.context, StartRules) else StartRules()
+
+
+def gender(value: object) -> object:
+    if not isinstance(value, str):
+        refuse(ErrorCode.INVALID_GENDER, "gender must be 'female' or 'male'.")
+    folded = value.strip().casefold()
+    if folded not in ("female", "male"):
+        refuse(ErrorCode.INVALID_GENDER, "gender must be 'female' or 'male'.")
+    return folded
+
+
+def as_word(value: object, max_len: int) -> str | None:
+    """`value` as a lower-case ASCII word of at most `max_len` letters, or None."""
+    if not isinstance(value, str):
+        return None
+    word = value.strip().lower()
+    return word if re.fullmatch(r"[a-z]+", word) and len(word) <= max_len else None
+
+
+def personality(value: object, info: ValidationInfo) -> object:
+    longest = rules_of(info).personality_max_len
+    word = as_word(value, longest)
+    if word is None:
+        refuse(
+            ErrorCode.INVALID_PERSONALITY,
+            f"personality must be one word of ASCII letters, at most {longest} long.",
+        )
+    return word
+
+
+def chat_prompt(value: object, info: ValidationInfo) -> object:
+    rules = rules_of(info)
+    if not rules.chat:
+        return None
+    if value is None:
+        refuse(ErrorCode.MISSING_CHAT_PROMPT, "chat_prompt is required: send the persona's text.")
+    if not isinstance(value, str):
+        refuse(ErrorCode.INVALID_CHAT_PROMPT, "chat_prompt must be a string.")
+    if len(value) > rules.prompt_max_chars:
+        refuse(
+            ErrorCode.INVALID_CHAT_PROMPT,
+            f"chat_prompt has {len(value)} characters; at most {rules.prompt_max_chars} may be.",
+        )
+    text = clean_text(value)
+    if not text:
+        refuse(ErrorCode.INVALID_CHAT_PROMPT, "chat_prompt holds no visible text.")
+    return text
+
+
+def prefix(value: object, info: ValidationInfo) -> object:
+    name = info.field_name or "prefix"
+    code = ErrorCode(f"invalid_{name}")
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        refuse(code, f"{name} must be a string.")
+    text = clean_text(value)
+    limit = rules_of(info).prefix_max_chars
+    if len(text) > limit:
+        refuse(code, f"{name} has {len(text)} characters; at most {limit} may be.")
+    return text or None
+
+
+def number(value: object, info: ValidationInfo) -> object:
+    """A sampling number: JSON number or numeric string, inside the operator's range."""
+    name = info.field_name or ""
+    if value is None:
+        return None
+    invalid = ErrorCode(f"invalid_{name}")
+    whole = name == "top_k"
+    kind = "a whole number" if whole else "a number"
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        refuse(invalid, f"{name} must be {kind}.")
+    if isinstance(value, str) and not _NUMERIC.fullmatch(value.strip()):
+        refuse(invalid, f"{name} must be {kind}.")
+    try:
+        number = int(value) if whole and isinstance(value, str) else float(value)
+    except (ValueError, OverflowError):
+        refuse(invalid, f"{name} must be {kind}.")
+    if not math.isfinite(number) or (whole and number != int(number)):
+        refuse(invalid, f"{name} must be {kind}.")
+    low, high = rules_of(info).sampling_ranges.get(name, (-math.inf, math.inf))
+    if not low <= number <= high:
+        refuse(ErrorCode(f"{name}_out_of_range"), f"{name} must be from {low:g} to {high:g}.")
+    return int(number) if whole else number
+
+
+def strict_bool(value: object) -> object:
+    if value is not None and not isinstance(value, bool):
+        refuse(ErrorCode.INVALID_SANITIZE_OUTPUT, "sanitize_output must be true or false.")
+    return value
+
+
+def text(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str):
+        name = info.field_name or "text"
+        refuse(ErrorCode(f"invalid_{name}"), f"{name} must be a string.")
+    return clean_text(value)
+
+
+def optional_text(value: object, info: ValidationInfo) -> object:
+    return None if value is None else text(value, info)
+
+
+def sampling_payload(value: object, info: ValidationInfo) -> object:
+    if not rules_of(info).chat or not value:
+        return {}
+    if not isinstance(value, dict):
+        refuse(ErrorCode.INVALID_SAMPLING_PAYLOAD, "sampling must be an object.")
+    return value
+
+
+Personalities = dict[str, tuple[str, ...]]
+
+
+def personalities(value: object, info: ValidationInfo) -> object:
+    rules = rules_of(info)
+    if value is None:
+        if rules.tool:
+            refuse(
+                ErrorCode.MISSING_PERSONALITIES,
+                "personalities is required: an object of name to list of synonyms.",
+            )
+        return None
+    if not isinstance(value, dict):
+        refuse(
+            ErrorCode.INVALID_PERSONALITIES_FORMAT,
+            "personalities must be an object of name to list of synonyms.",
+        )
+    if not value:
+        refuse(ErrorCode.EMPTY_PERSONALITIES, "personalities must name at least one.")
+    if len(value) > rules.max_personalities:
+        refuse(
+            ErrorCode.TOO_MANY_PERSONALITIES,
+            f"personalities has {len(value)} names; at most {rules.max_personalities} may be.",
+        )
+    return _personality_table(value, rules)
+
+
+def _personality_table(value: Mapping[Any, Any], rules: StartRules) -> Personalities:
+    table: Personalities = {}
+    seen: set[str] = set()
+    for raw_name, raw_synonyms in value.items():
+        name = as_word(raw_name, rules.personality_max_len)
+        if name is None:
+            refuse(
+                ErrorCode.INVALID_PERSONALITY_NAME,
+                "each name in personalities must be one word of ASCII letters, at most "
+                f"{rules.personality_max_len} long.",
+            )
+        if name in seen:
+            refuse(ErrorCode.DUPLICATE_PERSONALITY, f"personalities names '{name}' twice.")
+        seen.add(name)
+        table[name] = _synonyms(name, raw_synonyms, rules, seen)
+    return table
+
+
+def _synonyms(name: str, raw: object, rules: StartRules, seen: set[str]) -> tuple[str, ...]:
+    if not isinstance(raw, list):
+        refuse(ErrorCode.INVALID_PERSONALITY_SYNONYMS, f"the synonyms of '{name}' must be a list.")
+    if len(raw) > rules.max_synonyms:
+        refuse(
+            ErrorCode.TOO_MANY_SYNONYMS,
+            f"'{name}' has {len(raw)} synonyms; at most {rules.max_synonyms} may be.",
+        )
+    synonyms = []
+    for item in raw:
+        synonym = clean_text(item).lower() if isinstance(item, str) else ""
+        if not 0 < len(synonym) <= rules.personality_max_len:
+            refuse(
+                ErrorCode.INVALID_PERSONALITY_SYNONYM,
+                f"each synonym of '{name}' must be a string of 1 to "
+                f"{rules.personality_max_len} characters.",
+            )
+        if synonym in seen:
+            refuse(
+                ErrorCode.DUPLICATE_PERSONALITY_SYNONYM,
+                f"a synonym of '{name}' is used twice in personalities.",
+            )
+        seen.add(synonym)
+        synonyms.append(synonym)
+    return tuple(synonyms)

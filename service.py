@@ -71,6 +71,7 @@ class Yap:
             check_port(*process.bind_address(settings))
         except (SettingsError, StartupError) as error:
             process.refuse_to_start(str(error))
+        process.introduce_arbiter()
         process.expect_startup_failures()
 
     @bentoml.on_startup

@@ -18,7 +18,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from yap.access import key_from_websocket
 from yap.admission import SlidingWindow
-from yap.errors import AtCapacity, RateLimited, Unauthenticated, YapError
+from yap.errands import Errands
+from yap.errors import AtCapacity, RateLimited, RequestError, Unauthenticated, YapError
 from yap.outbox import Outbox
 from yap.protocol import (
     Capacity,
@@ -28,13 +29,16 @@ from yap.protocol import (
     Envelope,
     Error,
     ErrorCode,
+    Followup,
     Pong,
     ProtocolError,
     StartAck,
     parse,
+    read,
     read_start,
 )
 from yap.session import Session, Sessions
+from yap.settings import Settings
 from yap.turn import Turn
 
 if TYPE_CHECKING:
@@ -111,8 +115,12 @@ class Connection:
         self._websocket = websocket
         self._server = server
         self._settings = settings
-        self._sessions = Sessions(settings.ws_max_sessions_per_connection)
+        self._sessions = Sessions(
+            settings.ws_max_sessions_per_connection, lambda: _persona_changes(settings)
+        )
+        self._session: Session | None = None
         self._outbox = Outbox(settings.ws_send_queue_max)
+        self._errands = Errands(server, self._outbox)
         self._turn: Turn | None = None
         self._turn_task: asyncio.Task[None] | None = None
         self._last_message = time.monotonic()
@@ -147,6 +155,7 @@ class Connection:
             for task in (sender, *others):
                 task.cancel()
             await asyncio.gather(sender, *others, return_exceptions=True)
+            await self._errands.stop()
             await self._finish_turn()
 
     # --- out ------------------------------------------------------------------------------
@@ -217,11 +226,24 @@ class Connection:
             case "start":
                 self._messages.hit()
                 return await self._on_start(envelope, received)
+            case "followup":
+                self._messages.hit()
+                await self._on_followup(envelope, received)
+            case "chat_prompt":
+                self._messages.hit()
+                self._errands.change_persona(envelope, self._session)
+            case "warm_persona":
+                self._messages.hit()
+                self._errands.warm_persona(envelope)
+            case "warm_history":
+                self._messages.hit()
+                self._errands.warm_history(envelope, self._session)
             case _:
                 self._messages.hit()
                 raise ProtocolError(
                     ErrorCode.UNKNOWN_MESSAGE_TYPE,
-                    "This message type is not known; use start, cancel, ping or end.",
+                    "This message type is not known; use start, followup, chat_prompt, "
+                    "warm_persona, warm_history, cancel, ping, pong or end.",
                 )
         return None
 
@@ -229,7 +251,7 @@ class Connection:
         server = self._server
         server.check_accepting()
         try:
-            start = read_start(envelope, server.start_rules)
+            start = read_start(server.with_persona(envelope), server.start_rules)
             utterance = await server.admit(start.chat_prompt, start.user_utterance)
         except (ProtocolError, YapError) as error:
             if not _ends_connection(error):
@@ -238,20 +260,36 @@ class Connection:
             await self._outbox.put(_error_frame(error))
             return Close(self._settings.ws_close_unauthorized_code)
         await self._finish_turn()
-        session = self._sessions.open(start.session_id)
+        session = self._session = self._sessions.open(start.session_id)
         session.configure(start)
         turn = Turn(server.resources, session, utterance, self._outbox, received)
         await self._outbox.put(_ack(session, start.gender, start.personality, turn))
         self._turn, self._turn_task = turn, server.own(turn.start())
         return None
 
+    async def _on_followup(self, envelope: Envelope, received: float) -> None:
+        """A turn about what the client saw on the screen; no decision comes before it."""
+        server, session = self._server, self._session
+        server.check_accepting()
+        server.require_chat()
+        if session is None:
+            raise RequestError("There is no session yet; send start first.", ErrorCode.NO_SESSION)
+        message = read(Followup, envelope, server.start_rules)
+        prefix = session.screen_checked_prefix or self._settings.screen_checked_prefix
+        utterance = await server.admit(None, f"{prefix} {message.analysis_text}")
+        await self._finish_turn()
+        turn = Turn(server.resources, session, utterance, self._outbox, received, routed=False)
+        self._turn, self._turn_task = turn, server.own(turn.start())
+
     async def _on_cancel(self, envelope: Envelope) -> None:
         answered = self._turn is not None and self._turn.cancel(envelope.request_id)
+        await self._errands.stop()
         await self._finish_turn()
         if not answered:  # nothing was running that its own `done` would have answered for
             await self._outbox.put(Done(cancelled=True, request_id=envelope.request_id))
 
     async def _on_end(self) -> Close:
+        await self._errands.stop()
         await self._finish_turn()
         await self._outbox.put(ConnectionClosed(reason="client_request"))
         return Close(self._settings.ws_close_client_request_code)
@@ -270,6 +308,14 @@ class Connection:
                 return Close(self._settings.ws_close_idle_code, self._settings.ws_close_idle_reason)
 
 
+def _persona_changes(settings: Settings) -> SlidingWindow:
+    return SlidingWindow(
+        settings.chat_prompt_update_max_per_window,
+        settings.chat_prompt_update_window_seconds,
+        ErrorCode.CHAT_PROMPT_RATE_LIMITED,
+    )
+
+
 def _ack(session: Session, gender: Any, personality: str, turn: Turn) -> StartAck:
     return StartAck(
         session_id=session.session_id,
@@ -285,7 +331,7 @@ def _ends_connection(error: YapError | ProtocolError) -> bool:
     """Whether a refused `start` closes the connection: it does when its content is at fault."""
     if isinstance(error, ProtocolError):
         return error.code not in _LIVES_ON
-    return error.code is ErrorCode.CHAT_PROMPT_TOO_LONG
+    return error.code in (ErrorCode.CHAT_PROMPT_TOO_LONG, ErrorCode.UNKNOWN_PERSONA)
 
 
 def _owned(work: Coroutine[Any, Any, Close | None], name: str) -> asyncio.Task[Close | None]:

@@ -28,6 +28,7 @@ from yap.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_ARBITER_PID = "YAP_ARBITER_PID"
 _FAILURE_FILE = "YAP_STARTUP_FAILURE_FILE"
 # How long a worker whose arbiter was killed has for a clean end, in seconds.
 _ORPHAN_GRACE_S = 20.0
@@ -86,7 +87,13 @@ def end_with_arbiter() -> None:
         time.sleep(_ORPHAN_GRACE_S)
         os._exit(1)
 
-    watch_parent(os.getppid(), end)
+    # Not simply the present parent: the arbiter may have died before this process came so far.
+    watch_parent(int(os.environ.get(_ARBITER_PID) or os.getppid()), end)
+
+
+def introduce_arbiter() -> None:
+    """Arbiter: let the workers know whom to watch; see `end_with_arbiter`."""
+    os.environ[_ARBITER_PID] = str(os.getpid())
 
 
 def expect_startup_failures() -> None:

@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 
 from yap.access import KeyRing
 from yap.admission import Admission
 from yap.chat.engine import ChatEngine
 from yap.chat.sampling import sampling_ranges
-from yap.errors import Draining, EngineUnavailable, StartupError
+from yap.errors import Draining, EngineUnavailable, RequestError, StartupError, YapError
 from yap.metrics import Metrics
-from yap.protocol import StartRules
+from yap.persona_library import DEFAULT_FOLDER as PERSONA_FOLDER
+from yap.persona_library import PersonaLibrary
+from yap.protocol import Envelope, ErrorCode, StartRules
 from yap.screen.classifier import ScreenClassifier
 from yap.screen.router import ScreenRouter
+from yap.screen.rules import DEFAULT_FOLDER as RULES_FOLDER
+from yap.screen.rules import load_rules
 from yap.settings import Settings
 from yap.turn import Resources
 
 log = logging.getLogger(__name__)
 
+_PERSONA_POLL_S = 2.0
 # An utterance in tool mode has no tokenizer to count it with.
 _CHARS_PER_UTTERANCE_TOKEN = 8
 
@@ -47,7 +53,9 @@ class Server:
             chat=self._chat,
             router=ScreenRouter(self._classifier, settings, metrics) if self._classifier else None,
         )
+        self.personas = PersonaLibrary(PERSONA_FOLDER, settings.prompt_max_chars)
         self._loading: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._turns: set[asyncio.Task[None]] = set()
 
     # --- life -----------------------------------------------------------------------------
@@ -63,10 +71,14 @@ class Server:
     async def _load(self) -> None:
         try:
             # One after the other: side by side their imports only fight for the same cores.
-            if self._classifier is not None:
+            await asyncio.to_thread(self.personas.load)
+            if self.resources.router is not None and self._classifier is not None:
+                self.resources.router.rules = await asyncio.to_thread(load_rules, RULES_FOLDER)
                 await self._classifier.start()
             if self._chat is not None:
                 await self._chat.start()
+                await self._warm_personas(self._chat)
+            self._watching = asyncio.create_task(self._watch_personas(), name="watch-personas")
         except StartupError as error:
             self.failure = error
             raise
@@ -75,12 +87,31 @@ class Server:
             raise self.failure from error
         log.info("Ready: %s", self.settings.deploy_models)
 
+    async def _warm_personas(self, chat: ChatEngine) -> None:
+        """Read the library's personas into the prefix cache, so that no user waits for that."""
+        for persona in self.personas:
+            try:
+                await chat.warm(persona.prompt, (), f"warm-{persona.name}")
+            except YapError as error:
+                log.warning("Persona %s could not be warmed up: %s", persona.name, error.message)
+
+    async def _watch_personas(self) -> None:
+        """Follow edits of the persona files; warm up what changed."""
+        while True:
+            await asyncio.sleep(_PERSONA_POLL_S)
+            changed = await asyncio.to_thread(self.personas.refresh)
+            if changed and self._chat is not None and self.ready:
+                await self._warm_personas(self._chat)
+
     async def stop(self) -> None:
         """Let go of everything. Engine processes are gone when this returns."""
         if self._loading is not None:
             self._loading.cancel()
             with contextlib.suppress(asyncio.CancelledError, StartupError):
                 await self._loading
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self._chat is not None:
             await self._chat.close()
         if self._classifier is not None:
@@ -124,6 +155,41 @@ class Server:
         if self._chat is not None:
             return await self._chat.admit(persona, utterance)
         return utterance[: self.settings.user_utt_max_tokens * _CHARS_PER_UTTERANCE_TOKEN]
+
+    def require_chat(self) -> ChatEngine:
+        """
+        Raises:
+            RequestError: `chat_not_deployed`.
+        """
+        if self._chat is None:
+            raise RequestError(
+                "No chat model is deployed here (DEPLOY_MODELS=tool).", ErrorCode.CHAT_NOT_DEPLOYED
+            )
+        return self._chat
+
+    def with_persona(self, envelope: Envelope) -> Envelope:
+        """The frame with the persona that it names filled in; what the client says itself wins.
+
+        Raises:
+            RequestError: `unknown_persona`.
+        """
+        name = envelope.data.get("persona")
+        if name is None:
+            return envelope
+        persona = self.personas.get(name) if isinstance(name, str) else None
+        if persona is None:
+            raise RequestError(
+                f"persona must be one of: {', '.join(self.personas.names)}.",
+                ErrorCode.UNKNOWN_PERSONA,
+            )
+        given = {key: value for key, value in envelope.data.items() if value is not None}
+        filled = {
+            "gender": persona.gender,
+            "personality": persona.personality,
+            "personalities": {p.personality: list(p.synonyms) for p in self.personas},
+            "chat_prompt": persona.prompt,
+        }
+        return dataclasses.replace(envelope, data={**filled, **given})
 
     def own(self, turn: asyncio.Task[None]) -> asyncio.Task[None]:
         """Keep track of a running turn, for `drain`."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 
-from yap.history import History, parse_transcript
-from yap.protocol import SamplingOptions, Start
+from yap.admission import SlidingWindow
+from yap.history import History, Message, parse_transcript
+from yap.protocol import ChatPrompt, ErrorCode, Personalities, SamplingOptions, Start
 
 # The hour at which each part of the day begins, as older clients know them.
 _DAY_PARTS = (
@@ -31,34 +32,71 @@ def time_label(when: datetime) -> str:
 class Session:
     """The state that lives from turn to turn. One turn at a time works on it."""
 
-    def __init__(self, session_id: str | int | float | bool) -> None:
+    def __init__(
+        self, session_id: str | int | float | bool, persona_changes: SlidingWindow | None = None
+    ) -> None:
+        """
+        Args:
+            persona_changes: how often `chat_prompt` may change the persona; any number of times,
+                if not given.
+        """
         self.session_id = session_id
+        self.persona_changes = persona_changes or SlidingWindow(
+            0, 0, ErrorCode.CHAT_PROMPT_RATE_LIMITED
+        )
         self.now = time_label(datetime.now(UTC))
+        self.gender: str | None = None
+        self.personality: str | None = None
+        self.personalities: Personalities | None = None
         self.chat_prompt: str | None = None
         self.sampling = SamplingOptions()
         self.check_screen_prefix: str | None = None
+        self.screen_checked_prefix: str | None = None
         self.history = History()
 
     def configure(self, start: Start) -> None:
         """Take over what a `start` says: it carries the whole configuration every time."""
+        self.gender = start.gender
+        self.personality = start.personality
+        self.personalities = start.personalities
         self.chat_prompt = start.chat_prompt
         self.sampling = start.sampling
         self.check_screen_prefix = start.check_screen_prefix
-        if start.history_text is not None:
+        self.screen_checked_prefix = start.screen_checked_prefix
+        if start.history is not None:
+            self.history = History(Message(m.role, m.content) for m in start.history if m.content)
+        elif start.history_text is not None:
             self.history = History(parse_transcript(start.history_text))
+
+    def persona_is(self, message: ChatPrompt) -> bool:
+        """Whether the session has this very persona already."""
+        return (message.gender, message.personality, message.chat_prompt) == (
+            self.gender,
+            self.personality,
+            self.chat_prompt,
+        )
+
+    def change_persona(self, message: ChatPrompt) -> None:
+        """Another persona, from the next turn on."""
+        self.gender = message.gender
+        self.personality = message.personality
+        self.chat_prompt = message.chat_prompt
 
 
 class Sessions:
     """The sessions of one connection, by id; the least recently used makes room for a new one."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(
+        self, limit: int, persona_changes: Callable[[], SlidingWindow | None] = lambda: None
+    ) -> None:
         self._limit = limit
+        self._persona_changes = persona_changes
         self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
 
     def open(self, session_id: str | int | float | bool) -> Session:
         """The session of this id, made if it is not known."""
         key = (type(session_id), session_id)  # 1 and True are equal, and are not the same id
-        session = self._sessions.pop(key, None) or Session(session_id)
+        session = self._sessions.pop(key, None) or Session(session_id, self._persona_changes())
         self._sessions[key] = session
         if len(self._sessions) > self._limit:
             self._sessions.popitem(last=False)

@@ -234,7 +234,6 @@ class BudgetSettings(Group):
         "ON THE SCREEN NOW:",
         "Put before what the client saw on the screen, unless it names its own.",
         allowed="text of up to SCREEN_PREFIX_MAX_CHARS characters",
-        pending="the followup message",
     )
 
 
@@ -439,10 +438,9 @@ class LimitSettings(Group):
         86_400,
         "seconds",
         "Window of the persona limit, which is for each session.",
-        pending="the chat_prompt message",
     )
     chat_prompt_update_max_per_window: int = number(
-        4, 0, 1_000_000, "changes", "Persona changes in it.", pending="the chat_prompt message"
+        4, 0, 1_000_000, "changes", "Persona changes in it."
     )
 
 

@@ -21,6 +21,7 @@ from yap.history import overflow
 from yap.metrics import Metrics
 from yap.outbox import Outbox
 from yap.protocol import Done, Error, Final, Timings, Token, ToolCall, Usage
+from yap.sanitize import Sanitizer
 from yap.screen.router import ScreenRouter
 from yap.session import Session
 from yap.settings import Settings
@@ -52,10 +53,13 @@ class Turn:
         utterance: str,
         outbox: Outbox,
         started: float | None = None,
+        *,
+        routed: bool = True,
     ) -> None:
         """
         Args:
             utterance: within its budget already; see `ChatEngine.admit`.
+            routed: whether the screen decision comes first; a followup has it behind it.
             started: `time.perf_counter()` when the request came in; now, if not given.
         """
         self.id = uuid.uuid4().hex
@@ -63,6 +67,7 @@ class Turn:
         self._session = session
         self._utterance = utterance
         self._outbox = outbox
+        self._routed = routed
         self._started = time.perf_counter() if started is None else started
         self._task: asyncio.Task[None] | None = None
         self._running = False
@@ -125,7 +130,8 @@ class Turn:
 
     async def _play(self) -> FinishReason:
         prefix = ""
-        if self._resources.router is not None and await self._decide(self._resources.router):
+        router = self._resources.router if self._routed else None
+        if router is not None and await self._decide(router):
             settings = self._resources.settings
             prefix = self._session.check_screen_prefix or settings.check_screen_prefix
         reason: FinishReason = "stop"
@@ -136,13 +142,16 @@ class Turn:
 
     async def _decide(self, router: ScreenRouter) -> bool:
         """Send the `toolcall`. True if the client is to capture the screen."""
-        decision = await router.decide(self._utterance, self._session.history.user_lines())
+        session = self._session
+        decision = await router.decide(
+            self._utterance, session.history.user_lines(), session.personalities
+        )
         self._toolcall_ms = self._elapsed_ms()
         self._resources.metrics.toolcall_seconds.observe(self._toolcall_ms / 1000)
         await self._outbox.put(
             ToolCall(status=decision.status, raw=list(decision.functions), turn_id=self.id)
         )
-        return decision.status == "yes"
+        return decision.asks_for_screen
 
     async def _reply(self, chat: ChatEngine, prefix: str) -> FinishReason:
         session = self._session
@@ -151,14 +160,17 @@ class Turn:
         session.history.drop(prompt.dropped)
         reason: FinishReason = "stop"
         speech = _Coalescer(self._resources.settings.stream_flush_ms / 1000)
+        cleaner = None if session.sampling.sanitize_output is False else Sanitizer()
         stream = chat.stream(prompt, session.sampling, self.id)
         async with contextlib.aclosing(self._within_deadlines(stream)) as pieces:
             async for piece in pieces:
                 self._last = piece
-                await self._say(speech.add(piece.text))
+                text = cleaner.feed(piece.text) if cleaner else piece.text
+                await self._say(speech.add(text))
                 if piece.finish_reason is not None:
                     reason = piece.finish_reason
-        await self._say(speech.rest())
+        rest = cleaner.finish() if cleaner else ""
+        await self._say(speech.rest() + rest)
         return reason
 
     async def _within_deadlines(self, stream: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:

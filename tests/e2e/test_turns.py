@@ -235,3 +235,59 @@ async def test_tool_mode_decides_and_says_nothing(tool_server: ServerProcess) ->
         assert done["usage"] == {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0}
         assert (await client.turn("I like tea."))[1]["status"] == "no"
     assert not tool_server.pids_of("VLLM"), "the chat engine runs although it is not deployed"
+
+
+async def test_what_the_client_saw_on_the_screen_is_answered_without_a_decision(
+    server: ServerProcess,
+) -> None:
+    async with talk(server) as client:
+        assert (await client.turn("Look at my screen!"))[1]["status"] == "yes"
+        await client.send({"type": "followup", "analysis_text": "A game of chess is open."})
+        frames = await client.until("done")
+    assert kinds(frames) == ["token", "final", "done"]
+    assert frames[-1]["finish_reason"] == "stop"
+
+
+async def test_a_persona_can_be_named_and_is_in_the_prefix_cache_from_the_start(
+    server: ServerProcess,
+) -> None:
+    async with talk(server) as client:
+        await client.send(
+            {"type": "start", "session_id": 7, "persona": "otis", "user_utterance": "hi"}
+        )
+        frames = await client.until("done")
+    usage = frames[-1]["usage"]
+    assert (frames[0]["gender"], frames[0]["session_id"]) == ("male", 7)
+    assert usage["cached_tokens"] > 0.8 * usage["prompt_tokens"]
+
+
+async def test_the_persona_can_change_in_mid_conversation(server: ServerProcess) -> None:
+    async with talk(server) as client:
+        await client.turn("Hello!")
+        change = {"type": "chat_prompt", "gender": "male", "personality": "playful"}
+        await client.send(change | {"chat_prompt": "You are Bruno, a playful companion."})
+        ack = await client.receive()
+        assert (ack["for"], ack["ok"], ack["code"]) == ("chat_prompt", True, 200)
+        message = start(
+            "What's your name?",
+            chat_prompt="You are Bruno, a playful companion.",
+            sampling={"temperature": 0},
+        )
+        await client.send(message)
+        assert "Bruno" in (await client.until("done"))[-2]["normalized_text"]
+
+
+async def test_warm_ups_answer_and_make_the_next_turn_find_its_prefix(
+    server: ServerProcess,
+) -> None:
+    persona = "You are Walda, a calm companion. " + "You listen well and you take your time. " * 20
+    async with talk(server) as client:
+        await client.send({"type": "warm_persona", "chat_prompt": persona})
+        assert await client.receive() == {
+            "type": "warmed",
+            "segment": "persona_static",
+            "bytes": len(persona.strip()),
+        }
+        frames = await client.turn("Hi!", chat_prompt=persona)
+    usage = frames[-1]["usage"]
+    assert usage["cached_tokens"] > 0.7 * usage["prompt_tokens"]

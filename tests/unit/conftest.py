@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.unit.stand_ins import CHAT_TEMPLATE, KEY, make_tokenizer
+from tests.unit.places import MakePlace, Place
+from tests.unit.stand_ins import (
+    CHAT_TEMPLATE,
+    KEY,
+    ScriptedChat,
+    ScriptedClassifier,
+    Step,
+    make_tokenizer,
+    server_with,
+)
 from yap.metrics import Metrics
 from yap.settings import Settings
 
@@ -56,3 +65,27 @@ async def no_task_left() -> AsyncIterator[None]:
         await asyncio.sleep(0)
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left
+
+
+@pytest.fixture
+async def place(
+    make_settings: MakeSettings, tokenizer: Any, no_task_left: None
+) -> AsyncIterator[MakePlace]:
+    """Opens a server: what its engine replies, what its classifier does, and settings."""
+    opened: list[Place] = []
+
+    def make(
+        *replies: Sequence[Step],
+        steps: Sequence[Step] = (),
+        idle: float = 150,  # shorter than the settings permit, for short tests
+        **fields: Any,
+    ) -> Place:
+        settings = make_settings(**fields).model_copy(update={"ws_idle_timeout_s": idle})
+        chat = ScriptedChat(settings, tokenizer, *replies)
+        classifier = ScriptedClassifier(settings, 0.0, steps)
+        opened.append(Place(server_with(settings, chat, classifier), chat))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        await one.leave()

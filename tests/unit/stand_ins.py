@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from starlette.websockets import WebSocket
 
 from yap import connection
-from yap.chat.engine import ChatEngine, Piece
+from yap.chat.engine import ChatEngine, Piece, Priority
 from yap.chat.prompt import Budgets, Prompt, PromptBuilder
 from yap.history import Message
 from yap.metrics import Metrics
@@ -157,7 +157,11 @@ class ScriptedChat(ChatEngine):
         return prompt
 
     async def stream(
-        self, prompt: Prompt, options: SamplingOptions, request_id: str
+        self,
+        prompt: Prompt,
+        options: SamplingOptions,
+        request_id: str,
+        priority: Priority = Priority.TURN,
     ) -> AsyncGenerator[Piece]:
         steps = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         self.options.append(options)

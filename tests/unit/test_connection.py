@@ -4,90 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from tests.unit.conftest import MakeSettings
+from tests.unit.places import START, MakePlace
 from tests.unit.stand_ins import (
     KEY,
-    Client,
     Gate,
     Last,
-    ScriptedChat,
-    ScriptedClassifier,
     Step,
     kinds,
-    server_with,
 )
 from yap.errors import EngineFailed
-from yap.server import Server
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
 REPLY: Sequence[Step] = ("Hello", " there", Last("."))
-START: dict[str, Any] = {
-    "type": "start",
-    "session_id": "s-1",
-    "gender": "female",
-    "personality": "friendly",
-    "personalities": {"friendly": []},
-    "chat_prompt": "You are Mira.",
-    "user_utterance": "hi",
-}
 WHOLE_TURN = ["ack", "toolcall", "token", "token", "token", "final", "done"]
-
-
-class Place:
-    """A server with scripted models, and the clients that it has."""
-
-    def __init__(self, server: Server, chat: ScriptedChat) -> None:
-        self.server = server
-        self.chat = chat
-        self.clients: list[Client] = []
-
-    def connect(self, *, query: str | None = None, headers: dict[str, str] | None = None) -> Client:
-        self.clients.append(Client(self.server, query=query, headers=headers))
-        return self.clients[-1]
-
-    async def leave(self) -> None:
-        for client in self.clients:
-            client.reading.set()
-            client.disconnect()
-        await asyncio.gather(*(client.serving for client in self.clients), return_exceptions=True)
-        assert self.server.admission.active == 0
-        await self.chat.close()
-
-    def refusals(self, code: str) -> float:
-        return float(self.server.metrics.refusals.labels(code)._value.get())
-
-
-MakePlace = Callable[..., Place]
-
-
-@pytest.fixture
-async def place(
-    make_settings: MakeSettings, tokenizer: Any, no_task_left: None
-) -> AsyncIterator[MakePlace]:
-    """Opens a server: what its engine replies, what its classifier does, and settings."""
-    opened: list[Place] = []
-
-    def make(
-        *replies: Sequence[Step],
-        steps: Sequence[Step] = (),
-        idle: float = 150,  # shorter than the settings permit, for short tests
-        **fields: Any,
-    ) -> Place:
-        settings = make_settings(**fields).model_copy(update={"ws_idle_timeout_s": idle})
-        chat = ScriptedChat(settings, tokenizer, *replies)
-        classifier = ScriptedClassifier(settings, 0.0, steps)
-        opened.append(Place(server_with(settings, chat, classifier), chat))
-        return opened[-1]
-
-    yield make
-    for one in opened:
-        await one.leave()
 
 
 # The handshake

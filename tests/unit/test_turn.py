@@ -16,7 +16,17 @@ from yap.errors import EngineFailed, EngineUnavailable
 from yap.history import History, Message
 from yap.metrics import Metrics
 from yap.outbox import Outbox
-from yap.protocol import Done, Error, ErrorCode, Final, ServerFrame, Token, ToolCall, Usage
+from yap.protocol import (
+    Done,
+    Error,
+    ErrorCode,
+    Final,
+    SamplingOptions,
+    ServerFrame,
+    Token,
+    ToolCall,
+    Usage,
+)
 from yap.screen.router import ScreenRouter
 from yap.session import Session
 from yap.turn import Resources, Turn
@@ -40,6 +50,7 @@ class Stage:
         self.outbox = outbox
         self.session = Session("s")
         self.session.chat_prompt = "You are Mira."
+        self.session.sampling = SamplingOptions(sanitize_output=False)
         self.frames: list[ServerFrame] = []
         self.task: asyncio.Task[None]
         self._chat = chat
@@ -599,3 +610,13 @@ async def test_a_turn_is_counted_by_how_it_ended(
     uncached = value("yap_prompt_tokens_total", cached="no")
     assert uncached is not None
     assert uncached > 0
+
+
+async def test_a_reply_is_cleaned_unless_the_client_wants_it_raw(stage: MakeStage) -> None:
+    at = stage(("hey :", ") you <b", ">friend", Last("</b> ")))
+    assert isinstance((await at.play())[-1], Done)
+    assert at.said == "hey :) you <b>friend</b> "
+    at.session.sampling = SamplingOptions()
+    await at.play()
+    assert at.said == "Hey you friend"
+    assert at.history[-1] == ("assistant", "Hey you friend")

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from yap.chat import guard, tuning
@@ -47,6 +48,13 @@ class EngineState(Enum):
     READY = "ready"
     DEAD = "dead"
     CLOSED = "closed"
+
+
+class Priority(IntEnum):
+    """Who waits for whom; vLLM serves lower numbers first."""
+
+    TURN = 0
+    WARM_UP = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +206,25 @@ class ChatEngine:
         prompts = self._require_prompts()
         return await self._in_pool(lambda: prompts.build(persona, messages, user))
 
+    async def warm(self, persona: str | None, messages: Sequence[Message], request_id: str) -> None:
+        """Read a persona and what was said into the prefix cache. Yields to turns.
+
+        Raises:
+            RequestError, EngineUnavailable, EngineFailed: as `prepare` and `stream`.
+        """
+        prompt = await self.prepare(persona, messages, "")
+        one_token = dataclasses.replace(prompt, max_tokens=1)
+        pieces = self.stream(one_token, SamplingOptions(), request_id, Priority.WARM_UP)
+        async with contextlib.aclosing(pieces):
+            async for _ in pieces:
+                pass
+
     async def stream(
-        self, prompt: Prompt, options: SamplingOptions, request_id: str
+        self,
+        prompt: Prompt,
+        options: SamplingOptions,
+        request_id: str,
+        priority: Priority = Priority.TURN,
     ) -> AsyncGenerator[Piece]:
         """The reply to `prompt`, piece by piece. Closing the generator aborts the request:
         its KV blocks are free within one engine step.
@@ -216,7 +241,8 @@ class ChatEngine:
         try:
             params = sampling_params(options, self._settings, prompt.max_tokens)
             request = tokens_input(prompt.token_ids)
-            async with contextlib.aclosing(llm.generate(request, params, request_id)) as outputs:
+            generating = llm.generate(request, params, request_id, priority=priority)
+            async with contextlib.aclosing(generating) as outputs:
                 async for output in outputs:
                     (choice,) = output.outputs
                     completion_tokens += len(choice.token_ids)
@@ -307,8 +333,6 @@ def _make_llm(args: dict[str, Any]) -> AsyncLLM:
 
 
 def _unknown_engine_args(args: dict[str, Any]) -> set[str]:
-    import dataclasses
-
     from vllm.engine.arg_utils import AsyncEngineArgs
 
     return set(args) - {field.name for field in dataclasses.fields(AsyncEngineArgs)}

@@ -8,11 +8,17 @@ that clients and tests can use it too.
 
 from yap.protocol.client import (
     SAMPLING_FIELDS,
+    ChatPrompt,
     Envelope,
+    Followup,
+    HistoryMessage,
     SamplingOptions,
     Start,
+    WarmHistory,
+    WarmPersona,
     first_problem,
     parse,
+    read,
     read_start,
 )
 from yap.protocol.codes import CloseCode, ErrorCode, ProtocolError
@@ -20,6 +26,7 @@ from yap.protocol.fields import Personalities, StartRules
 from yap.protocol.server import (
     AnyServerFrame,
     Capacity,
+    ChatPromptAck,
     ConnectionClosed,
     ControlFunction,
     Done,
@@ -32,6 +39,7 @@ from yap.protocol.server import (
     Token,
     ToolCall,
     Usage,
+    Warmed,
     read_server_frame,
 )
 
@@ -39,6 +47,8 @@ __all__ = [
     "SAMPLING_FIELDS",
     "AnyServerFrame",
     "Capacity",
+    "ChatPrompt",
+    "ChatPromptAck",
     "CloseCode",
     "ConnectionClosed",
     "ControlFunction",
@@ -47,6 +57,8 @@ __all__ = [
     "Error",
     "ErrorCode",
     "Final",
+    "Followup",
+    "HistoryMessage",
     "Personalities",
     "Pong",
     "ProtocolError",
@@ -59,8 +71,12 @@ __all__ = [
     "Token",
     "ToolCall",
     "Usage",
+    "WarmHistory",
+    "WarmPersona",
+    "Warmed",
     "first_problem",
     "parse",
+    "read",
     "read_server_frame",
     "read_start",
 ]

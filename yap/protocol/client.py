@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic_core
 from pydantic import (
@@ -35,6 +35,7 @@ SAMPLING_FIELDS = (
     "frequency_penalty",
 )
 
+M = TypeVar("M", bound="ClientModel")
 Number = Annotated[float | None, BeforeValidator(fields.number)]
 
 
@@ -55,6 +56,13 @@ class SamplingOptions(ClientModel):
     presence_penalty: Number = None
     frequency_penalty: Number = None
     sanitize_output: Annotated[bool | None, BeforeValidator(fields.strict_bool)] = None
+
+
+class HistoryMessage(ClientModel):
+    """A message of the conversation so far, as a client sends it."""
+
+    role: Literal["user", "assistant"]
+    content: str
 
 
 class Start(ClientModel):
@@ -78,6 +86,7 @@ class Start(ClientModel):
     personalities: Annotated[
         Personalities | None, BeforeValidator(fields.personalities), Field(validate_default=True)
     ] = None
+    history: Annotated[tuple[HistoryMessage, ...] | None, BeforeValidator(fields.history)] = None
     history_text: Annotated[str | None, BeforeValidator(fields.optional_text)] = None
     user_utterance: Annotated[str, BeforeValidator(fields.text)] = ""
     request_id: str | None = None
@@ -86,12 +95,9 @@ class Start(ClientModel):
     @classmethod
     def _older_spellings(cls, data: Any) -> Any:
         """Accept aliases, and sampling fields at the top level (the `sampling` object wins)."""
+        data = _persona_text_alias(data)
         if not isinstance(data, dict):
             return data
-        # null is how some clients say that a field is not there.
-        data = {key: value for key, value in data.items() if value is not None}
-        if data.get("chat_prompt") is None and "persona_text" in data:
-            data["chat_prompt"] = data["persona_text"]
         sampling = data.get("sampling")
         if sampling is None:
             sampling = data.get("sampling_params")
@@ -111,6 +117,60 @@ class Start(ClientModel):
                 "personality must be one of the names or synonyms in personalities.",
             )
         return self
+
+
+class Followup(ClientModel):
+    """What the client saw on the user's screen; the reply to it is a turn without a decision."""
+
+    type: Literal["followup"] = "followup"
+    analysis_text: Annotated[str, BeforeValidator(fields.full_text)]
+
+
+class ChatPrompt(ClientModel):
+    """Another persona, from the next turn on."""
+
+    type: Literal["chat_prompt"] = "chat_prompt"
+    gender: Annotated[Literal["female", "male"], BeforeValidator(fields.gender)]
+    personality: Annotated[str, BeforeValidator(fields.personality)]
+    chat_prompt: Annotated[
+        str | None, BeforeValidator(fields.chat_prompt), Field(validate_default=True)
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_spellings(cls, data: Any) -> Any:
+        return _persona_text_alias(data)
+
+
+class WarmPersona(ClientModel):
+    """Read a persona into the prefix cache."""
+
+    type: Literal["warm_persona"] = "warm_persona"
+    chat_prompt: Annotated[
+        str | None, BeforeValidator(fields.chat_prompt), Field(validate_default=True)
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_spellings(cls, data: Any) -> Any:
+        return _persona_text_alias(data)
+
+
+class WarmHistory(ClientModel):
+    """Read a transcript into the prefix cache, behind the session's persona."""
+
+    type: Literal["warm_history"] = "warm_history"
+    history_text: Annotated[str, BeforeValidator(fields.text)]
+
+
+def _persona_text_alias(data: Any) -> Any:
+    """Accept `persona_text` for `chat_prompt`. null is how some clients say "not there"."""
+    if not isinstance(data, dict):
+        return data
+    data = {key: value for key, value in data.items() if value is not None}
+    if "chat_prompt" not in data and "persona_text" in data:
+        data["chat_prompt"] = data["persona_text"]
+    return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +229,18 @@ def read_start(envelope: Envelope, rules: StartRules) -> Start:
         raise ProtocolError(
             ErrorCode.INVALID_SESSION_ID, "session_id must be a string or a number."
         )
+    return read(Start, envelope, rules)
+
+
+def read(model: type[M], envelope: Envelope, rules: StartRules) -> M:
+    """Validate the frame as a `model`.
+
+    Raises:
+        ProtocolError: with the code of the first field that is not acceptable.
+    """
+    data = {**envelope.data, "type": envelope.type, "request_id": envelope.request_id}
     try:
-        return Start.model_validate(
-            {**envelope.data, "type": "start", "request_id": envelope.request_id}, context=rules
-        )
+        return model.model_validate(data, context=rules)
     except ValidationError as error:
         raise first_problem(error) from None
 

@@ -20,6 +20,14 @@ class ErrorCode(StrEnum):
     ENGINE_ERROR = "engine_error"
     TURN_TIMEOUT = "turn_timeout"
     PROMPT_TOO_LONG = "prompt_too_long"
+    # what a message needs and is not there
+    CHAT_NOT_DEPLOYED = "chat_not_deployed"
+    NO_SESSION = "no_session"
+    UNKNOWN_PERSONA = "unknown_persona"
+    MISSING_ANALYSIS_TEXT = "missing_analysis_text"
+    INVALID_ANALYSIS_TEXT = "invalid_analysis_text"
+    MISSING_HISTORY_TEXT = "missing_history_text"
+    CHAT_PROMPT_RATE_LIMITED = "chat_prompt_rate_limited"
     # start, in the order in which its fields are checked
     MISSING_SESSION_ID = "missing_session_id"
     INVALID_SESSION_ID = "invalid_session_id"
@@ -59,6 +67,7 @@ class ErrorCode(StrEnum):
     INVALID_PERSONALITY_SYNONYM = "invalid_personality_synonym"
     DUPLICATE_PERSONALITY_SYNONYM = "duplicate_personality_synonym"
     PERSONALITY_NOT_IN_LIST = "personality_not_in_list"
+    INVALID_HISTORY = "invalid_history"
     INVALID_HISTORY_TEXT = "invalid_history_text"
     INVALID_USER_UTTERANCE = "invalid_user_utterance"
 

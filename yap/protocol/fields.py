@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from yap.protocol.codes import ErrorCode
 from yap.text import clean_text
 
+MAX_HISTORY_MESSAGES = 1000
 # A number as people write it. Python reads more ("1_0", "infinity").
 _NUMERIC = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -141,6 +142,35 @@ def text(value: object, info: ValidationInfo) -> object:
         name = info.field_name or "text"
         refuse(ErrorCode(f"invalid_{name}"), f"{name} must be a string.")
     return clean_text(value)
+
+
+def full_text(value: object, info: ValidationInfo) -> object:
+    """A string with something in it."""
+    cleaned = text(value, info)
+    if not cleaned:
+        name = info.field_name or "text"
+        refuse(ErrorCode(f"missing_{name}"), f"{name} holds no visible text.")
+    return cleaned
+
+
+def history(value: object) -> object:
+    """A list of messages, each with a role of user or assistant and a text."""
+    if not isinstance(value, list) or len(value) > MAX_HISTORY_MESSAGES:
+        refuse(
+            ErrorCode.INVALID_HISTORY,
+            f"history must be a list of at most {MAX_HISTORY_MESSAGES} messages.",
+        )
+    for message in value:
+        if (
+            not isinstance(message, dict)
+            or message.get("role") not in ("user", "assistant")
+            or not isinstance(message.get("content"), str)
+        ):
+            refuse(
+                ErrorCode.INVALID_HISTORY,
+                'each message of history must be {"role": "user" or "assistant", "content": text}.',
+            )
+    return [{"role": m["role"], "content": clean_text(m["content"])} for m in value]
 
 
 def optional_text(value: object, info: ValidationInfo) -> object:

@@ -68,6 +68,28 @@ class StartAck(ServerFrame):
     turn_id: str
 
 
+class ChatPromptAck(ServerFrame):
+    """The answer to a `chat_prompt`; `code` is as in HTTP."""
+
+    type: Literal["ack"] = "ack"
+    for_: Literal["chat_prompt"] = Field("chat_prompt", alias="for")
+    ok: bool
+    code: Literal[200, 204, 400, 413, 429]
+    message: str
+    gender: Literal["female", "male"] | None = None
+    personality: str | None = None
+    error_code: ErrorCode | None = None
+    retry_in: int | None = None
+
+
+class Warmed(ServerFrame):
+    """A warm-up is done. `bytes` is the number of characters, as it always was."""
+
+    type: Literal["warmed"] = "warmed"
+    segment: Literal["persona_static", "history"]
+    bytes: int
+
+
 class ToolCall(ServerFrame):
     """The router's decision. `raw` is empty exactly when `status` is "no"."""
 
@@ -141,8 +163,9 @@ class ConnectionClosed(ServerFrame):
     reason: str
 
 
+Ack = Annotated[StartAck | ChatPromptAck, Field(discriminator="for_")]
 AnyServerFrame = Annotated[
-    StartAck | ToolCall | Token | Final | Done | Error | Pong | ConnectionClosed,
+    Ack | ToolCall | Token | Final | Done | Error | Pong | Warmed | ConnectionClosed,
     Field(discriminator="type"),
 ]
 _SERVER_FRAMES: TypeAdapter[AnyServerFrame] = TypeAdapter(AnyServerFrame)

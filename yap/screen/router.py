@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from yap.metrics import Metrics
-from yap.protocol import ControlFunction
+from yap.protocol import ControlFunction, Personalities
 from yap.screen.classifier import QueueFullError
+from yap.screen.rules import PhraseRules
 from yap.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Source = Literal["classifier", "timeout", "queue_full", "failed", "empty"]
+Source = Literal["rule", "classifier", "timeout", "queue_full", "failed", "empty"]
 TAKE_SCREENSHOT = ControlFunction(name="take_screenshot")
 
 
@@ -39,25 +40,50 @@ class Decision:
     source: Source
 
     @property
+    def asks_for_screen(self) -> bool:
+        """Whether the screen is to be captured; other functions are no reason to look at it."""
+        return TAKE_SCREENSHOT in self.functions
+
+    @property
     def status(self) -> Literal["yes", "no"]:
         """The decision as the wire says it."""
         return "yes" if self.functions else "no"
 
 
 class ScreenRouter:
-    """Asks the classifier, within a deadline."""
+    """Tries the phrase rules, then asks the classifier, within a deadline."""
 
-    def __init__(self, classifier: Classifier, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        settings: Settings,
+        metrics: Metrics,
+        rules: PhraseRules | None = None,
+    ) -> None:
+        self.rules = rules
         self._classifier = classifier
         self._threshold = settings.tool_decision_threshold
         self._timeout = settings.tool_timeout_s
         self._metrics = metrics
 
-    async def decide(self, utterance: str, earlier: Sequence[str] = ()) -> Decision:
-        """Whether `utterance`, after the user's `earlier` lines, asks to look at the screen."""
-        decision = await self._decide(utterance, earlier)
+    async def decide(
+        self,
+        utterance: str,
+        earlier: Sequence[str] = (),
+        personalities: Personalities | None = None,
+    ) -> Decision:
+        """What `utterance`, after the user's `earlier` lines, asks the client to do.
+
+        Args:
+            personalities: those that the user may switch to, with their synonyms.
+        """
+        decision = self._by_rule(utterance, personalities) or await self._decide(utterance, earlier)
         self._metrics.router_decisions.labels(decision.status, decision.source).inc()
         return decision
+
+    def _by_rule(self, utterance: str, personalities: Personalities | None) -> Decision | None:
+        match = self.rules.match(utterance, personalities) if self.rules else None
+        return Decision(match.functions, None, "rule") if match else None
 
     async def _decide(self, utterance: str, earlier: Sequence[str]) -> Decision:
         if not utterance:

@@ -29,8 +29,11 @@ class KeyRing:
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = tuple(sha256(key.encode()).digest() for key in keys)
 
-    def check(self, key: str | None) -> None:
+    def check(self, key: str | None) -> bytes:
         """Let a caller with `key` through.
+
+        Returns:
+            A digest of the key: whose sessions the caller may use.
 
         Raises:
             Unauthenticated: there is no key, or it is not one of ours.
@@ -43,6 +46,7 @@ class KeyRing:
                 "The API key is missing or wrong. Send it as the X-API-Key header, or as the "
                 "api_key query parameter of the WebSocket URL."
             )
+        return digest
 
 
 def key_from_websocket(query: QueryParams, headers: Mapping[str, str]) -> str | None:

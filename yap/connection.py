@@ -20,8 +20,10 @@ from yap.access import key_from_websocket
 from yap.admission import SlidingWindow
 from yap.errands import Errands
 from yap.errors import AtCapacity, RateLimited, RequestError, Unauthenticated, YapError
+from yap.history import Heard
 from yap.outbox import Outbox
 from yap.protocol import (
+    Cancel,
     Capacity,
     CloseCode,
     ConnectionClosed,
@@ -32,13 +34,13 @@ from yap.protocol import (
     Followup,
     Pong,
     ProtocolError,
+    Start,
     StartAck,
     parse,
     read,
     read_start,
 )
-from yap.session import Session, Sessions
-from yap.settings import Settings
+from yap.session import Session
 from yap.turn import Turn
 
 if TYPE_CHECKING:
@@ -64,14 +66,14 @@ async def serve(websocket: WebSocket, server: Server) -> None:
     """Let a client in, or tell him why not, and talk with him until the connection ends."""
     settings = server.settings
     try:
-        server.keys.check(key_from_websocket(websocket.query_params, websocket.headers))
+        tenant = server.keys.check(key_from_websocket(websocket.query_params, websocket.headers))
         async with server.admission.permit():
             server.metrics.connections.set(server.admission.active)
             try:
                 await websocket.accept()
             except _GONE:
                 return
-            await Connection(websocket, server).run()
+            await Connection(websocket, server, tenant).run()
     except Unauthenticated as error:
         await _refuse(websocket, server, error, settings.ws_close_unauthorized_code)
     except YapError as error:
@@ -110,15 +112,17 @@ def _error_frame(error: YapError | ProtocolError) -> Error:
 class Connection:
     """The conversation over one accepted WebSocket."""
 
-    def __init__(self, websocket: WebSocket, server: Server) -> None:
+    def __init__(self, websocket: WebSocket, server: Server, tenant: bytes) -> None:
+        """
+        Args:
+            tenant: whose sessions this connection may use; see `KeyRing.check`.
+        """
         settings = server.settings
         self._websocket = websocket
         self._server = server
         self._settings = settings
-        self._sessions = Sessions(
-            settings.ws_max_sessions_per_connection, lambda: _persona_changes(settings)
-        )
-        self._session: Session | None = None
+        self._tenant = tenant
+        self._claims: list[Session] = []  # the one in use last
         self._outbox = Outbox(settings.ws_send_queue_max)
         self._errands = Errands(server, self._outbox)
         self._turn: Turn | None = None
@@ -157,6 +161,8 @@ class Connection:
             await asyncio.gather(sender, *others, return_exceptions=True)
             await self._errands.stop()
             await self._finish_turn()
+            for session in self._claims:
+                self._server.sessions.release(session, self)
 
     # --- out ------------------------------------------------------------------------------
 
@@ -231,13 +237,13 @@ class Connection:
                 await self._on_followup(envelope, received)
             case "chat_prompt":
                 self._messages.hit()
-                self._errands.change_persona(envelope, self._session)
+                self._errands.change_persona(envelope, self._session())
             case "warm_persona":
                 self._messages.hit()
                 self._errands.warm_persona(envelope)
             case "warm_history":
                 self._messages.hit()
-                self._errands.warm_history(envelope, self._session)
+                self._errands.warm_history(envelope, self._session())
             case _:
                 self._messages.hit()
                 raise ProtocolError(
@@ -260,16 +266,47 @@ class Connection:
             await self._outbox.put(_error_frame(error))
             return Close(self._settings.ws_close_unauthorized_code)
         await self._finish_turn()
-        session = self._session = self._sessions.open(start.session_id)
+        # From here to the turn's start nothing else runs, so that no two turns share a session.
+        session = await self._claim(start.session_id)
+        session.history.keep_heard(Heard(start.heard_chars, start.heard_text))
         session.configure(start)
         turn = Turn(server.resources, session, utterance, self._outbox, received)
-        await self._outbox.put(_ack(session, start.gender, start.personality, turn))
+        turn.opening = _ack(session, start, turn)
         self._turn, self._turn_task = turn, server.own(turn.start())
         return None
 
+    async def _claim(self, session_id: str | int | float | bool) -> Session:
+        """The session, taken over from whatever connection has it now."""
+        session = self._server.sessions.open(self._tenant, session_id)
+        while session.owner is not None and session.owner is not self:
+            await session.owner.lose(session)
+        session.owner = self
+        if session in self._claims:
+            self._claims.remove(session)
+        self._claims.append(session)
+        if len(self._claims) > self._settings.ws_max_sessions_per_connection:
+            self._server.sessions.release(self._claims.pop(0), self)
+        return session
+
+    async def lose(self, session: Session) -> None:
+        """Another connection of the same client takes `session` over; called by that one."""
+        if self._turn is not None and self._turn.session is session:
+            self._turn.cancel()
+            await self._turn.settled.wait()
+        if session.owner is self:
+            self._server.sessions.release(session, self)
+            self._claims.remove(session)
+            told = Error(
+                error_code=ErrorCode.SESSION_TAKEN_OVER,
+                message="Another connection has this session now; send start to take it back.",
+                session_id=session.session_id,
+            )
+            # Not waited for: this client may read slowly, and that one is in a hurry.
+            self._server.own(asyncio.create_task(self._outbox.put(told), name="taken-over"))
+
     async def _on_followup(self, envelope: Envelope, received: float) -> None:
         """A turn about what the client saw on the screen; no decision comes before it."""
-        server, session = self._server, self._session
+        server, session = self._server, self._session()
         server.check_accepting()
         server.require_chat()
         if session is None:
@@ -282,9 +319,12 @@ class Connection:
         self._turn, self._turn_task = turn, server.own(turn.start())
 
     async def _on_cancel(self, envelope: Envelope) -> None:
+        message = read(Cancel, envelope, self._server.start_rules)
         answered = self._turn is not None and self._turn.cancel(envelope.request_id)
         await self._errands.stop()
         await self._finish_turn()
+        if (session := self._session()) is not None:
+            session.history.keep_heard(Heard(message.heard_chars, message.heard_text))
         if not answered:  # nothing was running that its own `done` would have answered for
             await self._outbox.put(Done(cancelled=True, request_id=envelope.request_id))
 
@@ -293,6 +333,10 @@ class Connection:
         await self._finish_turn()
         await self._outbox.put(ConnectionClosed(reason="client_request"))
         return Close(self._settings.ws_close_client_request_code)
+
+    def _session(self) -> Session | None:
+        """The session of the last start, unless another connection has taken it over."""
+        return self._claims[-1] if self._claims else None
 
     async def _finish_turn(self) -> None:
         """Stop the running turn, if there is one, and wait until its `done` is queued."""
@@ -308,20 +352,12 @@ class Connection:
                 return Close(self._settings.ws_close_idle_code, self._settings.ws_close_idle_reason)
 
 
-def _persona_changes(settings: Settings) -> SlidingWindow:
-    return SlidingWindow(
-        settings.chat_prompt_update_max_per_window,
-        settings.chat_prompt_update_window_seconds,
-        ErrorCode.CHAT_PROMPT_RATE_LIMITED,
-    )
-
-
-def _ack(session: Session, gender: Any, personality: str, turn: Turn) -> StartAck:
+def _ack(session: Session, start: Start, turn: Turn) -> StartAck:
     return StartAck(
         session_id=session.session_id,
         now=session.now,
-        gender=gender,
-        personality=personality,
+        gender=start.gender,
+        personality=start.personality,
         chat_prompt=session.chat_prompt is not None,
         turn_id=turn.id,
     )

@@ -7,6 +7,7 @@ follow. Dropping one message a turn would move the prefix, and miss the cache, e
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,22 @@ class Message:
     role: Role
     content: str
     tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """How much of a reply the user heard, as the client says: so many characters, or a text."""
+
+    chars: int | None = None
+    text: str | None = None
+
+    def of(self, reply: str) -> str:
+        """The part of `reply` that was heard. A text counts as far as the reply begins with it."""
+        if self.text is not None:
+            pairs = zip(reply, self.text, strict=False)
+            same = itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)
+            return reply[: sum(1 for _ in same)]
+        return reply if self.chars is None else reply[: self.chars]
 
 
 class History:
@@ -50,6 +67,12 @@ class History:
         """Add a message; an empty one is not worth remembering."""
         if content:
             self._messages.append(Message(role, content))
+
+    def keep_heard(self, heard: Heard) -> None:
+        """Forget what the user did not hear of the last reply."""
+        if self._messages and self._messages[-1].role == "assistant":
+            reply = self._messages.pop().content
+            self.append("assistant", heard.of(reply))
 
     def drop(self, oldest: int) -> None:
         """Forget the `oldest` first messages."""

@@ -11,7 +11,7 @@ import dataclasses
 import logging
 
 from yap.access import KeyRing
-from yap.admission import Admission
+from yap.admission import Admission, SlidingWindow
 from yap.chat.engine import ChatEngine
 from yap.chat.sampling import sampling_ranges
 from yap.errors import Draining, EngineUnavailable, RequestError, StartupError, YapError
@@ -23,12 +23,13 @@ from yap.screen.classifier import ScreenClassifier
 from yap.screen.router import ScreenRouter
 from yap.screen.rules import DEFAULT_FOLDER as RULES_FOLDER
 from yap.screen.rules import load_rules
+from yap.session import SessionStore
 from yap.settings import Settings
 from yap.turn import Resources
 
 log = logging.getLogger(__name__)
 
-_PERSONA_POLL_S = 2.0
+_HOUSEKEEPING_S = 2.0
 # An utterance in tool mode has no tokenizer to count it with.
 _CHARS_PER_UTTERANCE_TOKEN = 8
 
@@ -53,9 +54,14 @@ class Server:
             chat=self._chat,
             router=ScreenRouter(self._classifier, settings, metrics) if self._classifier else None,
         )
+        self.sessions = SessionStore(
+            settings.session_idle_ttl_seconds,
+            settings.max_concurrent_connections * settings.ws_max_sessions_per_connection,
+            lambda: _persona_changes(settings),
+        )
         self.personas = PersonaLibrary(PERSONA_FOLDER, settings.prompt_max_chars)
         self._loading: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
         self._turns: set[asyncio.Task[None]] = set()
 
     # --- life -----------------------------------------------------------------------------
@@ -78,7 +84,7 @@ class Server:
             if self._chat is not None:
                 await self._chat.start()
                 await self._warm_personas(self._chat)
-            self._watching = asyncio.create_task(self._watch_personas(), name="watch-personas")
+            self._housekeeping = asyncio.create_task(self._keep_house(), name="housekeeping")
         except StartupError as error:
             self.failure = error
             raise
@@ -95,10 +101,11 @@ class Server:
             except YapError as error:
                 log.warning("Persona %s could not be warmed up: %s", persona.name, error.message)
 
-    async def _watch_personas(self) -> None:
-        """Follow edits of the persona files; warm up what changed."""
+    async def _keep_house(self) -> None:
+        """Forget old sessions; follow edits of the persona files and warm up what changed."""
         while True:
-            await asyncio.sleep(_PERSONA_POLL_S)
+            await asyncio.sleep(_HOUSEKEEPING_S)
+            self.sessions.evict()
             changed = await asyncio.to_thread(self.personas.refresh)
             if changed and self._chat is not None and self.ready:
                 await self._warm_personas(self._chat)
@@ -109,9 +116,9 @@ class Server:
             self._loading.cancel()
             with contextlib.suppress(asyncio.CancelledError, StartupError):
                 await self._loading
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.gather(self._housekeeping, return_exceptions=True)
         if self._chat is not None:
             await self._chat.close()
         if self._classifier is not None:
@@ -192,10 +199,18 @@ class Server:
         return dataclasses.replace(envelope, data={**filled, **given})
 
     def own(self, turn: asyncio.Task[None]) -> asyncio.Task[None]:
-        """Keep track of a running turn, for `drain`."""
+        """Own a task on behalf of a connection; `drain` waits for it."""
         self._turns.add(turn)
         turn.add_done_callback(self._turns.discard)
         return turn
+
+
+def _persona_changes(settings: Settings) -> SlidingWindow:
+    return SlidingWindow(
+        settings.chat_prompt_update_max_per_window,
+        settings.chat_prompt_update_window_seconds,
+        ErrorCode.CHAT_PROMPT_RATE_LIMITED,
+    )
 
 
 def _start_rules(settings: Settings) -> StartRules:

@@ -1,12 +1,14 @@
-"""One conversation: who the assistant is, how it samples, what was said."""
+"""Conversations: who the assistant is, how it samples, what was said; and where they are kept."""
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
+from typing import Protocol
 
-from yap.admission import SlidingWindow
+from yap.admission import Clock, SlidingWindow
 from yap.history import History, Message, parse_transcript
 from yap.protocol import ChatPrompt, ErrorCode, Personalities, SamplingOptions, Start
 
@@ -41,6 +43,8 @@ class Session:
                 if not given.
         """
         self.session_id = session_id
+        self.owner: Owner | None = None
+        self.last_used = 0.0
         self.persona_changes = persona_changes or SlidingWindow(
             0, 0, ErrorCode.CHAT_PROMPT_RATE_LIMITED
         )
@@ -83,21 +87,73 @@ class Session:
         self.chat_prompt = message.chat_prompt
 
 
-class Sessions:
-    """The sessions of one connection, by id; the least recently used makes room for a new one."""
+class Owner(Protocol):
+    """A connection, as far as a session knows it."""
+
+    async def lose(self, session: Session) -> None: ...
+
+
+class SessionStore:
+    """The sessions of all clients, by API key and id.
+
+    A session outlives its connection by the TTL, so that a client that comes back finds it. It
+    belongs to the key that made it: the same id under another key is another session.
+    """
 
     def __init__(
-        self, limit: int, persona_changes: Callable[[], SlidingWindow | None] = lambda: None
+        self,
+        ttl: float,
+        limit: int,
+        persona_changes: Callable[[], SlidingWindow | None] = lambda: None,
+        clock: Clock = time.monotonic,
     ) -> None:
+        """
+        Args:
+            ttl: seconds without a connection after which a session is forgotten; 0 is never.
+            limit: the most sessions; the one longest unused makes room for a new one.
+            persona_changes: makes a session's limit of persona changes.
+        """
+        self._ttl = ttl
         self._limit = limit
         self._persona_changes = persona_changes
+        self._clock = clock
         self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
 
-    def open(self, session_id: str | int | float | bool) -> Session:
-        """The session of this id, made if it is not known."""
-        key = (type(session_id), session_id)  # 1 and True are equal, and are not the same id
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def open(self, tenant: bytes, session_id: str | int | float | bool) -> Session:
+        """The session of this key and id, made if it is not known."""
+        self.evict()
+        # 1 and True are equal, and are not the same id.
+        key = (tenant, type(session_id), session_id)
         session = self._sessions.pop(key, None) or Session(session_id, self._persona_changes())
+        session.last_used = self._clock()
         self._sessions[key] = session
         if len(self._sessions) > self._limit:
-            self._sessions.popitem(last=False)
+            self._forget_one()
         return session
+
+    def release(self, session: Session, owner: Owner) -> None:
+        """`owner` lets go of the session; its TTL begins."""
+        if session.owner is owner:
+            session.owner = None
+            session.last_used = self._clock()
+
+    def evict(self) -> int:
+        """Forget the sessions whose TTL is over; returns how many."""
+        if self._ttl <= 0:
+            return 0
+        oldest = self._clock() - self._ttl
+        gone = [
+            key
+            for key, session in self._sessions.items()
+            if session.owner is None and session.last_used < oldest
+        ]
+        for key in gone:
+            del self._sessions[key]
+        return len(gone)
+
+    def _forget_one(self) -> None:
+        idle = (key for key, session in self._sessions.items() if session.owner is None)
+        del self._sessions[next(idle, next(iter(self._sessions)))]

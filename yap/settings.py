@@ -383,7 +383,11 @@ class WebSocketSettings(Group):
         10, 0.1, 600, "seconds", "Time a client has to read before it is closed as too slow."
     )
     ws_max_sessions_per_connection: int = number(
-        8, 1, 1000, "sessions", "Sessions that one connection may hold."
+        8,
+        1,
+        1000,
+        "sessions",
+        "Sessions of one connection; over it, the one used longest ago is let go.",
     )
     ws_end_sentinel: Sentinel = setting(
         "__END__", "Frame that ends the connection, beside the end message.", allowed=_SENTINEL
@@ -455,7 +459,6 @@ class SessionSettings(Group):
         2_592_000,
         "seconds",
         "Time that an idle session is kept; 0 keeps it for good.",
-        pending="the session store",
     )
 
 

@@ -20,7 +20,7 @@ from yap.errors import ServerError, TurnTimeout, YapError
 from yap.history import overflow
 from yap.metrics import Metrics
 from yap.outbox import Outbox
-from yap.protocol import Done, Error, Final, Timings, Token, ToolCall, Usage
+from yap.protocol import Done, Error, Final, ServerFrame, Timings, Token, ToolCall, Usage
 from yap.sanitize import Sanitizer
 from yap.screen.router import ScreenRouter
 from yap.session import Session
@@ -64,7 +64,7 @@ class Turn:
         """
         self.id = uuid.uuid4().hex
         self._resources = resources
-        self._session = session
+        self.session = session
         self._utterance = utterance
         self._outbox = outbox
         self._routed = routed
@@ -74,6 +74,8 @@ class Turn:
         self._ending = False
         self._cancelled = False
         self._cancel_request_id: str | None = None
+        self.opening: ServerFrame | None = None  # sent before all else, also by a cancelled turn
+        self.settled = asyncio.Event()  # the history holds what came of the turn
         self._sent: list[str] = []
         self._last: Piece | None = None
         self._toolcall_ms: float | None = None
@@ -100,9 +102,17 @@ class Turn:
         return True
 
     async def _run(self) -> None:
+        try:
+            await self._live()
+        finally:
+            self.settled.set()
+
+    async def _live(self) -> None:
         self._running = True
         reason: FinishReason = "error"
         try:
+            if self.opening is not None:
+                await self._outbox.put(self.opening)
             reason = "cancelled" if self._cancelled else await self._play()
         except asyncio.CancelledError:
             if not self._cancelled:
@@ -133,7 +143,7 @@ class Turn:
         router = self._resources.router if self._routed else None
         if router is not None and await self._decide(router):
             settings = self._resources.settings
-            prefix = self._session.check_screen_prefix or settings.check_screen_prefix
+            prefix = self.session.check_screen_prefix or settings.check_screen_prefix
         reason: FinishReason = "stop"
         if self._resources.chat is not None:
             reason = await self._reply(self._resources.chat, prefix)
@@ -142,7 +152,7 @@ class Turn:
 
     async def _decide(self, router: ScreenRouter) -> bool:
         """Send the `toolcall`. True if the client is to capture the screen."""
-        session = self._session
+        session = self.session
         decision = await router.decide(
             self._utterance, session.history.user_lines(), session.personalities
         )
@@ -154,7 +164,7 @@ class Turn:
         return decision.asks_for_screen
 
     async def _reply(self, chat: ChatEngine, prefix: str) -> FinishReason:
-        session = self._session
+        session = self.session
         user = f"{prefix} {self._utterance}".rstrip() if prefix else self._utterance
         prompt = await chat.prepare(session.chat_prompt, session.history.messages, user)
         session.history.drop(prompt.dropped)
@@ -209,6 +219,7 @@ class Turn:
         if cancelled:
             said = said.removesuffix(self._outbox.discard_tokens(self.id))
         self._remember(said)
+        self.settled.set()
         usage = self._usage()
         self._count(reason, usage)
         await self._outbox.put(
@@ -227,7 +238,7 @@ class Turn:
         )
 
     def _remember(self, said: str) -> None:
-        history = self._session.history
+        history = self.session.history
         history.append("user", self._utterance)
         history.append("assistant", said)
         if self._resources.chat is None:

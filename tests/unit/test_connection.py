@@ -228,10 +228,11 @@ async def test_sessions_of_one_connection_do_not_mix(place: MakePlace) -> None:
     assert "from" not in at.chat.prompts[2].replace("from True", "")
 
 
-async def test_sessions_of_two_connections_do_not_mix_whatever_their_id(place: MakePlace) -> None:
+async def test_the_same_id_under_another_key_is_another_session(place: MakePlace) -> None:
     gate = Gate()
-    at = place(("secret", gate, Last(".")), REPLY)
-    first, second = at.connect(), at.connect()
+    other = "another-key-for-tests"
+    at = place(("secret", gate, Last(".")), REPLY, text_api_key=f"{KEY},{other}")
+    first, second = at.connect(), at.connect(query=f"api_key={other}")
     first.send(START)
     await gate.reached()
     second.send(START)
@@ -663,7 +664,7 @@ async def test_a_client_that_reads_slowly_slows_its_own_turn_only(place: MakePla
     slow.send(START)
     await slow.until("token")
     slow.reading.clear()
-    quick.send(START)
+    quick.send(START | {"session_id": "s-2"})
     assert len(await quick.until("done")) == 105
     slow.reading.set()
     assert (await slow.until("done"))[-1]["usage"]["completion_tokens"] == 101

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yap.history import History, Message, Role, overflow, parse_transcript
+from yap.history import Heard, History, Message, Role, overflow, parse_transcript
 
 
 def talk(*tokens: int) -> list[Message]:
@@ -162,3 +162,34 @@ def test_a_transcript_is_read(text: str, messages: list[tuple[str, str]]) -> Non
 @given(st.text())
 def test_any_text_is_a_transcript(text: str) -> None:
     assert all(content and content == content.strip() for _, content in said(text))
+
+
+@pytest.mark.parametrize(
+    ("heard", "kept"),
+    [
+        (Heard(), ["hi", "Hello there."]),
+        (Heard(chars=5), ["hi", "Hello"]),
+        (Heard(chars=0), ["hi"]),
+        (Heard(chars=999), ["hi", "Hello there."]),
+        (Heard(text="Hello th"), ["hi", "Hello th"]),
+        (Heard(text="Hello you"), ["hi", "Hello "]),
+        (Heard(text=""), ["hi"]),
+        (Heard(chars=1, text="Hello"), ["hi", "Hello"]),
+    ],
+)
+def test_of_the_last_reply_only_what_was_heard_is_kept(heard: Heard, kept: list[str]) -> None:
+    history = History([Message("user", "hi"), Message("assistant", "Hello there.")])
+    history.keep_heard(heard)
+    assert [message.content for message in history.messages] == kept
+
+
+def test_what_the_user_said_was_heard_in_any_case() -> None:
+    history = History([Message("assistant", "Hello."), Message("user", "hi")])
+    history.keep_heard(Heard(chars=0))
+    assert len(history) == 2
+
+
+def test_a_shortened_reply_is_counted_anew() -> None:
+    history = History([Message("assistant", "Hello there.", tokens=3)])
+    history.keep_heard(Heard(chars=5))
+    assert history.messages[0].tokens is None

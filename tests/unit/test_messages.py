@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +269,113 @@ async def test_a_control_phrase_is_no_reason_to_look_at_the_screen(place: MakePl
     client.send(START | {"user_utterance": "take a screenshot"})
     frames = await client.until("done")
     assert "MUST CHECK SCREEN: take a screenshot" in at.chat.prompts[-1]
+
+
+# What was heard
+
+
+@pytest.mark.parametrize("heard", [{"heard_chars": 5}, {"heard_text": "Hello"}])
+@pytest.mark.parametrize("by", ["cancel", "start"])
+async def test_history_keeps_what_the_user_heard(
+    place: MakePlace, heard: dict[str, Any], by: str
+) -> None:
+    at = place(("Hello", " there", Last(".")))
+    client = at.connect()
+    client.send(START)
+    await client.until("done")
+    follow: dict[str, Any] = {"user_utterance": "what?"}
+    if by == "cancel":
+        client.send({"type": "cancel"} | heard)
+        await client.until("done")
+    else:
+        follow |= heard
+    client.send(START | follow)
+    await client.until("done")
+    assert "<|im_start|>assistant\nHello<|im_end|>" in at.chat.prompts[-1]
+    assert "there" not in at.chat.prompts[-1]
+
+
+async def test_of_an_interrupted_reply_only_what_was_heard_is_kept(place: MakePlace) -> None:
+    gate = Gate()
+    at = place(("Hello", " there", gate), ("Yes", Last(".")))
+    client = at.connect()
+    client.send(START)
+    await gate.reached()
+    client.send(START | {"user_utterance": "wait", "heard_chars": 4})
+    await client.until("done")
+    await client.until("done")
+    assert "<|im_start|>assistant\nHell<|im_end|>" in at.chat.prompts[-1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"heard_chars": -1}, "invalid_heard_chars"),
+        ({"heard_chars": True}, "invalid_heard_chars"),
+        ({"heard_chars": "5"}, "invalid_heard_chars"),
+        ({"heard_text": 5}, "invalid_heard_text"),
+    ],
+)
+async def test_a_cancel_that_cannot_be_read_stops_nothing(
+    place: MakePlace, fields: dict[str, Any], code: str
+) -> None:
+    gate = Gate()
+    at = place(("Hello", gate))
+    client = at.connect()
+    client.send(START)
+    await gate.reached()
+    client.send({"type": "cancel"} | fields)
+    assert (await client.until("error"))[-1]["error_code"] == code
+    assert at.chat.streaming == 1
+
+
+# Whose session it is
+
+
+async def test_who_comes_back_finds_the_conversation(place: MakePlace) -> None:
+    at = place()
+    first = at.connect()
+    first.send(START | {"user_utterance": "I like tea."})
+    await first.until("done")
+    first.disconnect()
+    await first.ended()
+    again = at.connect()
+    again.send(START)
+    await again.until("done")
+    assert "I like tea." in at.chat.prompts[-1]
+
+
+async def test_the_later_of_two_connections_has_the_session_and_the_earlier_is_told(
+    place: MakePlace,
+) -> None:
+    gate = Gate()
+    at = place(("Hello", gate), ("Hi", Last(".")))
+    first, second = at.connect(), at.connect()
+    first.send(START)
+    await gate.reached()
+    second.send(START | {"user_utterance": "me too"})
+    frames = await second.until("done")
+    assert frames[-1]["finish_reason"] == "stop"
+    done, told = (await first.until("error"))[-2:]
+    assert (done["type"], done["cancelled"]) == ("done", True)
+    assert (told["error_code"], told["session_id"]) == ("session_taken_over", "s-1")
+    assert "Hello" in at.chat.prompts[-1], "what the first one got is remembered"
+    first.send({"type": "followup", "analysis_text": "A cat."})
+    assert (await first.until("error"))[-1]["error_code"] == "no_session"
+    first.send(START)
+    await first.until("done")
+    assert (await second.until("error"))[-1]["error_code"] == "session_taken_over"
+
+
+async def test_a_slow_client_does_not_keep_its_session_from_being_taken_over(
+    place: MakePlace,
+) -> None:
+    at = place(("a",) * 100, ("Hi", Last(".")), ws_send_queue_max=8, ws_send_timeout_s=30)
+    first, second = at.connect(), at.connect()
+    first.send(START)
+    await first.until("token")
+    first.reading.clear()
+    await asyncio.sleep(0.05)
+    second.send(START)
+    frames = await second.until("done")
+    assert frames[-1]["finish_reason"] == "stop"

@@ -288,6 +288,10 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("personalities", {"kind": ["friendly"], "friendly": []}, "duplicate_personality"),
     ("personalities", {"friendly": MARK}, "invalid_personality_synonyms"),
     ("history", MARK, "invalid_history"),
+    ("heard_chars", MARK, "invalid_heard_chars"),
+    ("heard_chars", -1, "invalid_heard_chars"),
+    ("heard_chars", True, "invalid_heard_chars"),
+    ("heard_text", 5, "invalid_heard_text"),
     ("history", [MARK], "invalid_history"),
     ("history", [{"role": MARK, "content": "hi"}], "invalid_history"),
     ("history", [{"role": "user", "content": 5}], "invalid_history"),
@@ -346,7 +350,8 @@ def test_a_number_with_underscores_is_no_number() -> None:
 
 def test_every_code_of_a_start_is_given_for_something() -> None:
     fields = [*ErrorCode][[*ErrorCode].index(ErrorCode.MISSING_SESSION_ID) :]
-    assert {code for _, _, code in REFUSED} == set(fields) - {ErrorCode.CHAT_PROMPT_TOO_LONG}
+    elsewhere = {ErrorCode.CHAT_PROMPT_TOO_LONG, ErrorCode.SESSION_TAKEN_OVER}
+    assert {code for _, _, code in REFUSED} == set(fields) - elsewhere
 
 
 # One wrong value for each check, in the order in which they are made.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from yap.protocol import SamplingOptions, Start
-from yap.session import Session, Sessions, time_label
+from yap.session import Session, SessionStore, time_label
 
 PARTS = (
     ["Midnight"]
@@ -76,41 +76,100 @@ def test_history_text_replaces_what_was_said_only_where_it_comes(
     assert session.history.user_lines() == remembered
 
 
-# Sessions of a connection
+# Where they are kept
+
+
+class Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Holder:
+    """A connection, as far as the store knows it."""
+
+    async def lose(self, session: Session) -> None:
+        session.owner = None
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def store(limit: int = 10, ttl: float = 60, clock: Clock | None = None) -> SessionStore:
+    return SessionStore(ttl, limit, clock=clock or Clock())
 
 
 def test_an_id_leads_to_its_session_again() -> None:
-    sessions = Sessions(2)
-    assert sessions.open("a") is sessions.open("a")
-    assert sessions.open("a") is not sessions.open("b")
+    sessions = store()
+    assert sessions.open(b"k", "a") is sessions.open(b"k", "a")
+    assert sessions.open(b"k", "a") is not sessions.open(b"k", "b")
+
+
+def test_the_same_id_under_another_key_is_another_session() -> None:
+    sessions = store()
+    assert sessions.open(b"one", "a") is not sessions.open(b"two", "a")
 
 
 @pytest.mark.parametrize(("one", "other"), [(1, True), (1, "1"), (1, 1.0), (True, "True")])
 def test_ids_of_different_types_are_different(
     one: str | int | float | bool, other: str | int | float | bool
 ) -> None:
-    sessions = Sessions(5)
-    assert sessions.open(one) is not sessions.open(other)
-    assert sessions.open(one).session_id is one
+    sessions = store()
+    assert sessions.open(b"k", one) is not sessions.open(b"k", other)
+    assert sessions.open(b"k", one).session_id is one
 
 
 def test_the_session_used_longest_ago_makes_room() -> None:
-    sessions = Sessions(2)
-    a, b = sessions.open("a"), sessions.open("b")
-    assert sessions.open("a") is a
-    sessions.open("c")
-    assert sessions.open("a") is a
-    assert sessions.open("b") is not b
+    sessions = store(2)
+    a, b = sessions.open(b"k", "a"), sessions.open(b"k", "b")
+    assert sessions.open(b"k", "a") is a
+    sessions.open(b"k", "c")
+    assert sessions.open(b"k", "a") is a
+    assert sessions.open(b"k", "b") is not b
+    assert len(sessions) == 2
 
 
-def test_a_limit_of_one_keeps_the_one_in_use() -> None:
-    sessions = Sessions(1)
-    a = sessions.open("a")
-    assert sessions.open("a") is a
-    b = sessions.open("b")
-    assert sessions.open("b") is b
-    assert sessions.open("a") is not a
+def test_a_session_in_use_makes_room_last() -> None:
+    sessions = store(2)
+    a = sessions.open(b"k", "a")
+    a.owner = Holder()
+    b = sessions.open(b"k", "b")
+    sessions.open(b"k", "c")
+    assert sessions.open(b"k", "a") is a
+    assert sessions.open(b"k", "b") is not b
 
 
-def test_connections_share_no_session() -> None:
-    assert Sessions(1).open("a") is not Sessions(1).open("a")
+def test_a_session_is_forgotten_when_its_time_is_over_and_not_before(clock: Clock) -> None:
+    sessions = store(clock=clock)
+    a = sessions.open(b"k", "a")
+    clock.now += 60
+    assert sessions.evict() == 0
+    clock.now += 1
+    assert sessions.evict() == 1
+    assert sessions.open(b"k", "a") is not a
+
+
+def test_the_time_begins_when_the_connection_lets_go(clock: Clock) -> None:
+    sessions, holder = store(clock=clock), Holder()
+    a = sessions.open(b"k", "a")
+    a.owner = holder
+    clock.now += 1000
+    assert sessions.evict() == 0
+    sessions.release(a, Holder())
+    assert a.owner is holder, "only who holds it can let go of it"
+    sessions.release(a, holder)
+    clock.now += 59
+    assert sessions.open(b"k", "a") is a
+
+
+def test_a_ttl_of_zero_keeps_sessions_for_good(clock: Clock) -> None:
+    sessions = store(ttl=0, clock=clock)
+    a = sessions.open(b"k", "a")
+    clock.now += 1e9
+    assert sessions.open(b"k", "a") is a

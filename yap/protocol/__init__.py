@@ -8,6 +8,7 @@ that clients and tests can use it too.
 
 from yap.protocol.client import (
     SAMPLING_FIELDS,
+    Cancel,
     ChatPrompt,
     Envelope,
     Followup,
@@ -46,6 +47,7 @@ from yap.protocol.server import (
 __all__ = [
     "SAMPLING_FIELDS",
     "AnyServerFrame",
+    "Cancel",
     "Capacity",
     "ChatPrompt",
     "ChatPromptAck",

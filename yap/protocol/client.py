@@ -58,6 +58,17 @@ class SamplingOptions(ClientModel):
     sanitize_output: Annotated[bool | None, BeforeValidator(fields.strict_bool)] = None
 
 
+class HeardModel(ClientModel):
+    """A message that may say how much of the last reply the user heard.
+
+    `heard_chars` counts characters (Unicode code points) of the token texts; `heard_text` is the
+    text itself, and goes before it.
+    """
+
+    heard_chars: Annotated[int | None, BeforeValidator(fields.heard_chars)] = None
+    heard_text: Annotated[str | None, BeforeValidator(fields.heard_text)] = None
+
+
 class HistoryMessage(ClientModel):
     """A message of the conversation so far, as a client sends it."""
 
@@ -65,7 +76,14 @@ class HistoryMessage(ClientModel):
     content: str
 
 
-class Start(ClientModel):
+class Cancel(HeardModel):
+    """Stop what runs."""
+
+    type: Literal["cancel"] = "cancel"
+    request_id: str | None = None
+
+
+class Start(HeardModel):
     """Begin a turn. It carries the whole configuration of the session every time.
 
     Fields are declared in the order in which they are checked; the first failure is reported.

@@ -70,6 +70,10 @@ class ErrorCode(StrEnum):
     INVALID_HISTORY = "invalid_history"
     INVALID_HISTORY_TEXT = "invalid_history_text"
     INVALID_USER_UTTERANCE = "invalid_user_utterance"
+    INVALID_HEARD_CHARS = "invalid_heard_chars"
+    INVALID_HEARD_TEXT = "invalid_heard_text"
+    # another connection of the same client has the session now
+    SESSION_TAKEN_OVER = "session_taken_over"
 
 
 CODES = frozenset(code.value for code in ErrorCode)

@@ -173,6 +173,20 @@ def history(value: object) -> object:
     return [{"role": m["role"], "content": clean_text(m["content"])} for m in value]
 
 
+def heard_chars(value: object) -> object:
+    """A count of characters, or nothing."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        refuse(ErrorCode.INVALID_HEARD_CHARS, "heard_chars must be a whole number from 0.")
+    return value
+
+
+def heard_text(value: object) -> object:
+    """A text exactly as it was sent, or nothing. It is not cleaned: it is compared."""
+    if value is not None and not isinstance(value, str):
+        refuse(ErrorCode.INVALID_HEARD_TEXT, "heard_text must be a string.")
+    return value
+
+
 def optional_text(value: object, info: ValidationInfo) -> object:
     return None if value is None else text(value, info)
 

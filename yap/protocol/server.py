@@ -148,6 +148,7 @@ class Error(ServerFrame):
     capacity: Capacity | None = None
     turn_id: str | None = None
     request_id: str | None = None
+    session_id: str | int | float | bool | None = None
 
 
 class Pong(ServerFrame):

@@ -10,6 +10,7 @@ BentoML imports this module in its supervisor and at build time too.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any
@@ -39,6 +40,7 @@ def _settings_at_import() -> Settings:
         return Settings()
 
 
+log = logging.getLogger("yap.service")
 app = build_app()
 defaults = _settings_at_import()
 process.limit_websockets(defaults)
@@ -57,6 +59,8 @@ class Yap:
     def __init__(self) -> None:
         settings = load_settings()
         configure_logging(settings.app_log_level, settings.app_log_format)
+        for notice in settings.notices:
+            log.warning("%s", notice)
         self.server = Server(settings, Metrics())
         app.state.server = self.server
         self._startup: asyncio.Task[None] | None = None

@@ -99,7 +99,7 @@ class Errands:
         async def work() -> None:
             try:
                 await self._outbox.put(await self._change_persona(envelope, session))
-            except (ProtocolError, YapError) as error:
+            except (ProtocolError, RequestError) as error:
                 await self._outbox.put(_persona_refusal(error))
 
         self._add(work)
@@ -151,7 +151,7 @@ class Errands:
             )
 
 
-def _persona_refusal(error: ProtocolError | YapError) -> ChatPromptAck:
+def _persona_refusal(error: ProtocolError | RequestError) -> ChatPromptAck:
     code: Literal[400, 413, 429] = 400
     retry_in = None
     if isinstance(error, RateLimited):

@@ -141,8 +141,8 @@ class Server:
 
     @property
     def alive(self) -> bool:
-        """Whether the process is worth keeping: it has not failed to start."""
-        return self.failure is None
+        """Whether the process is worth keeping: it has not failed to start, nor lost its engine."""
+        return self.failure is None and (self._chat is None or not self._chat.dead)
 
     # --- work -----------------------------------------------------------------------------
 
@@ -190,12 +190,14 @@ class Server:
                 ErrorCode.UNKNOWN_PERSONA,
             )
         given = {key: value for key, value in envelope.data.items() if value is not None}
-        filled = {
+        filled: dict[str, object] = {
             "gender": persona.gender,
             "personality": persona.personality,
             "personalities": {p.personality: list(p.synonyms) for p in self.personas},
             "chat_prompt": persona.prompt,
         }
+        if "persona_text" in given:  # the older name of what would be filled in
+            del filled["chat_prompt"]
         return dataclasses.replace(envelope, data={**filled, **given})
 
     def own(self, turn: asyncio.Task[None]) -> asyncio.Task[None]:

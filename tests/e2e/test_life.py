@@ -103,6 +103,7 @@ async def test_when_the_engine_core_dies_the_turn_ends_by_code_and_readiness_goe
             if frames[-1]["finish_reason"] == "error":  # else the reply was complete already
                 assert frames[-2]["error_code"] == "engine_unavailable"
             server.wait_for_status("/readyz", 503, timeout=5)
+            server.wait_for_status("/livez", 503, timeout=5)
             await client.send(start("Still there?"))
             assert (await client.receive())["error_code"] == "engine_unavailable"
 
@@ -134,3 +135,12 @@ def test_two_servers_side_by_side_do_not_disturb_each_other(
     with running(tmp_path, DEPLOY_MODELS="tool") as other:
         assert other.status("/readyz") == 200
     assert server.status("/readyz") == 200
+
+
+def test_a_retired_variable_and_a_misspelt_one_are_told_of_in_the_log(tmp_path: Path) -> None:
+    with running(
+        tmp_path, DEPLOY_MODELS="tool", CACHE_RESET_INTERVAL_SECONDS="600", TOOL_TIMOUT_S="5"
+    ) as server:
+        log = server.log.read_text()
+    assert "CACHE_RESET_INTERVAL_SECONDS" in log
+    assert "TOOL_TIMEOUT_S" in log

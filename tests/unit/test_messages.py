@@ -227,6 +227,17 @@ async def test_a_client_may_name_a_persona_instead_of_sending_it(
     assert "You are Nora." in at.chat.prompts[-1]
 
 
+async def test_what_the_client_says_itself_goes_before_the_persona_it_names(
+    place: MakePlace,
+) -> None:
+    at = place()
+    at.server.personas.load()
+    client = at.connect()
+    client.send({"type": "warm_persona", "persona": "anna", "persona_text": "You are Zoe."})
+    assert (await client.receive())["bytes"] == len("You are Zoe.")
+    assert "You are Zoe." in at.chat.prompts[-1]
+
+
 async def test_an_unknown_persona_is_refused_with_the_names_that_are(place: MakePlace) -> None:
     client = place().connect()
     client.send(START | {"persona": "nobody"})

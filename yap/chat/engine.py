@@ -90,6 +90,11 @@ class ChatEngine:
         """Whether `stream` may be called; false from the moment vLLM knows that its core died."""
         return self._state is EngineState.READY and self._llm is not None and not self._llm.errored
 
+    @property
+    def dead(self) -> bool:
+        """Whether it died, or could not start; it does not come back by itself."""
+        return self._state is EngineState.DEAD
+
     # --- life -----------------------------------------------------------------------------
 
     async def start(self) -> None:

@@ -144,34 +144,31 @@ class Followup(ClientModel):
     analysis_text: Annotated[str, BeforeValidator(fields.full_text)]
 
 
-class ChatPrompt(ClientModel):
+class PersonaModel(ClientModel):
+    """A message that brings a persona's text, as `chat_prompt` or `persona_text`."""
+
+    chat_prompt: Annotated[
+        str | None, BeforeValidator(fields.chat_prompt), Field(validate_default=True)
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_spellings(cls, data: Any) -> Any:
+        return _persona_text_alias(data)
+
+
+class ChatPrompt(PersonaModel):
     """Another persona, from the next turn on."""
 
     type: Literal["chat_prompt"] = "chat_prompt"
     gender: Annotated[Literal["female", "male"], BeforeValidator(fields.gender)]
     personality: Annotated[str, BeforeValidator(fields.personality)]
-    chat_prompt: Annotated[
-        str | None, BeforeValidator(fields.chat_prompt), Field(validate_default=True)
-    ] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _older_spellings(cls, data: Any) -> Any:
-        return _persona_text_alias(data)
 
 
-class WarmPersona(ClientModel):
+class WarmPersona(PersonaModel):
     """Read a persona into the prefix cache."""
 
     type: Literal["warm_persona"] = "warm_persona"
-    chat_prompt: Annotated[
-        str | None, BeforeValidator(fields.chat_prompt), Field(validate_default=True)
-    ] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _older_spellings(cls, data: Any) -> Any:
-        return _persona_text_alias(data)
 
 
 class WarmHistory(ClientModel):

@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import sys
+import uuid
 from pathlib import Path
 
 from rich.console import Console
@@ -58,7 +59,7 @@ async def run(arguments: argparse.Namespace, console: Console) -> TurnRecord:
     personality = arguments.personality.lower()
     message = " ".join(arguments.message) or "Hi there! What's your name?"
     start = {
-        "session_id": "warmup",
+        "session_id": f"warmup-{uuid.uuid4().hex}",  # the server would remember an older one
         "gender": arguments.gender,
         "personality": personality,
         "personalities": PERSONALITIES | {personality: PERSONALITIES.get(personality, [])},

@@ -201,7 +201,9 @@ async def test_many_at_once_are_all_served_and_leave_nothing_behind(
 ) -> None:
     async def one(number: int) -> str:
         async with talk(server) as client:
-            frames = await client.turn(f"Hello, I am guest number {number}.")
+            frames = await client.turn(
+                f"Hello, I am guest number {number}.", session_id=f"guest-{number}"
+            )
             return str(frames[-1]["finish_reason"])
 
     reasons = await asyncio.gather(*(one(number) for number in range(16)))

@@ -315,6 +315,8 @@ class Connection:
         prefix = session.screen_checked_prefix or self._settings.screen_checked_prefix
         utterance = await server.admit(None, f"{prefix} {message.analysis_text}")
         await self._finish_turn()
+        if session.owner is not self:
+            raise RequestError("Another connection has the session now.", ErrorCode.NO_SESSION)
         turn = Turn(server.resources, session, utterance, self._outbox, received, routed=False)
         self._turn, self._turn_task = turn, server.own(turn.start())
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal
 
-from yap.errors import RateLimited, RequestError, ServerError, YapError
+from yap.errors import EngineFailed, RateLimited, RequestError, ServerError, YapError
 from yap.history import parse_transcript
 from yap.outbox import Outbox
 from yap.protocol import (
@@ -141,9 +141,15 @@ class Errands:
         try:
             async with asyncio.timeout(self._server.settings.gen_timeout_s):
                 await work()
-        except (YapError, TimeoutError) as error:
-            known = error if isinstance(error, YapError) else ServerError("It took too long.")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            known = EngineFailed("It was given up; try again.")
             await self._outbox.put(Error(error_code=known.code, message=known.message))
+        except (YapError, TimeoutError) as error:
+            told = error if isinstance(error, YapError) else ServerError("It took too long.")
+            await self._outbox.put(Error(error_code=told.code, message=told.message))
         except Exception:
             log.exception("An errand failed")
             await self._outbox.put(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from yap.chat.engine import ChatEngine, Piece
-from yap.errors import ServerError, TurnTimeout, YapError
+from yap.errors import EngineFailed, ServerError, TurnTimeout, YapError
 from yap.history import overflow
 from yap.metrics import Metrics
 from yap.outbox import Outbox
@@ -65,6 +65,13 @@ class Turn:
         self.id = uuid.uuid4().hex
         self._resources = resources
         self.session = session
+        # What the session says now; it may change while the turn runs.
+        self._persona = session.chat_prompt
+        self._sampling = session.sampling
+        self._personalities = session.personalities
+        self._check_screen_prefix = (
+            session.check_screen_prefix or resources.settings.check_screen_prefix
+        )
         self._utterance = utterance
         self._outbox = outbox
         self._routed = routed
@@ -111,16 +118,17 @@ class Turn:
         self._running = True
         reason: FinishReason = "error"
         try:
-            if self.opening is not None:
-                await self._outbox.put(self.opening)
-            reason = "cancelled" if self._cancelled else await self._play()
+            reason = await self._play()
         except asyncio.CancelledError:
-            if not self._cancelled:
-                raise
-            # The cancellation has done its work; it must not interrupt what follows.
-            if task := asyncio.current_task():
+            task = asyncio.current_task()
+            if task is None or (task.cancelling() and not self._cancelled):
+                raise  # the server goes down
+            if self._cancelled:
+                # The cancellation has done its work; it must not interrupt what follows.
                 task.uncancel()
-            reason = "cancelled"
+                reason = "cancelled"
+            else:  # a model's own work was cancelled under us
+                reason = await self._failed(EngineFailed("The reply was given up; try again."))
         except Exception as error:  # noqa: BLE001 - `_failed` logs what is not expected
             reason = await self._failed(error)
         await self._end(reason)
@@ -139,23 +147,35 @@ class Turn:
         return "error"
 
     async def _play(self) -> FinishReason:
+        await self._open()
         prefix = ""
         router = self._resources.router if self._routed else None
         if router is not None and await self._decide(router):
-            settings = self._resources.settings
-            prefix = self.session.check_screen_prefix or settings.check_screen_prefix
+            prefix = self._check_screen_prefix
         reason: FinishReason = "stop"
         if self._resources.chat is not None:
             reason = await self._reply(self._resources.chat, prefix)
+        self._stop_if_cancelled()
         await self._outbox.put(Final(normalized_text="".join(self._sent), turn_id=self.id))
         return reason
 
+    async def _open(self) -> None:
+        if self.opening is not None:
+            await self._outbox.put(self.opening)
+            self.opening = None
+        self._stop_if_cancelled()
+
+    def _stop_if_cancelled(self) -> None:
+        """Models may swallow a cancellation, or turn it into an error of their own."""
+        if self._cancelled:
+            raise asyncio.CancelledError
+
     async def _decide(self, router: ScreenRouter) -> bool:
         """Send the `toolcall`. True if the client is to capture the screen."""
-        session = self.session
         decision = await router.decide(
-            self._utterance, session.history.user_lines(), session.personalities
+            self._utterance, self.session.history.user_lines(), self._personalities
         )
+        self._stop_if_cancelled()
         self._toolcall_ms = self._elapsed_ms()
         self._resources.metrics.toolcall_seconds.observe(self._toolcall_ms / 1000)
         await self._outbox.put(
@@ -164,14 +184,14 @@ class Turn:
         return decision.asks_for_screen
 
     async def _reply(self, chat: ChatEngine, prefix: str) -> FinishReason:
-        session = self.session
+        history = self.session.history
         user = f"{prefix} {self._utterance}".rstrip() if prefix else self._utterance
-        prompt = await chat.prepare(session.chat_prompt, session.history.messages, user)
-        session.history.drop(prompt.dropped)
+        prompt = await chat.prepare(self._persona, history.messages, user)
+        history.drop(prompt.dropped)
         reason: FinishReason = "stop"
         speech = _Coalescer(self._resources.settings.stream_flush_ms / 1000)
-        cleaner = None if session.sampling.sanitize_output is False else Sanitizer()
-        stream = chat.stream(prompt, session.sampling, self.id)
+        cleaner = None if self._sampling.sanitize_output is False else Sanitizer()
+        stream = chat.stream(prompt, self._sampling, self.id)
         async with contextlib.aclosing(self._within_deadlines(stream)) as pieces:
             async for piece in pieces:
                 self._last = piece
@@ -204,6 +224,7 @@ class Turn:
             await stream.aclose()
 
     async def _say(self, text: str) -> None:
+        self._stop_if_cancelled()
         if not text:
             return
         await self._outbox.put(Token(text=text, turn_id=self.id))
@@ -222,6 +243,8 @@ class Turn:
         self.settled.set()
         usage = self._usage()
         self._count(reason, usage)
+        if self.opening is not None:  # it was cancelled while even that waited for room
+            await self._outbox.put(self.opening)
         await self._outbox.put(
             Done(
                 cancelled=True if cancelled else None,

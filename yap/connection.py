@@ -124,7 +124,7 @@ class Connection:
         self._tenant = tenant
         self._claims: list[Session] = []  # the one in use last
         self._outbox = Outbox(settings.ws_send_queue_max)
-        self._errands = Errands(server, self._outbox)
+        self._errands = Errands(server, self._outbox, self)
         self._turn: Turn | None = None
         self._turn_task: asyncio.Task[None] | None = None
         self._last_message = time.monotonic()
@@ -380,7 +380,8 @@ def _how_to_close(done: set[asyncio.Task[Close | None]]) -> Close | None:
     """What the finished tasks say; a bug in one of them closes with an error code."""
     close: Close | None = None
     for task in done:
-        if (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or error is not None:
             log.error("A connection failed", exc_info=error)
             return Close(CloseCode.INTERNAL_ERROR)
         close = close or task.result()

@@ -27,7 +27,7 @@ from yap.protocol import (
     WarmPersona,
     read,
 )
-from yap.session import Session
+from yap.session import Owner, Session
 
 if TYPE_CHECKING:
     from yap.server import Server
@@ -40,9 +40,14 @@ _MOST_WAITING = 8
 class Errands:
     """The errands of one connection."""
 
-    def __init__(self, server: Server, outbox: Outbox) -> None:
+    def __init__(self, server: Server, outbox: Outbox, owner: Owner) -> None:
+        """
+        Args:
+            owner: the connection; a session that it has lost meanwhile is let alone.
+        """
         self._server = server
         self._outbox = outbox
+        self._owner = owner
         self._tasks: list[asyncio.Task[None]] = []
 
     async def stop(self) -> None:
@@ -96,15 +101,20 @@ class Errands:
         if session is None:
             raise RequestError("There is no session yet; send start first.", ErrorCode.NO_SESSION)
 
+        asked_after = session.starts
+
         async def work() -> None:
             try:
-                await self._outbox.put(await self._change_persona(envelope, session))
+                answer = await self._change_persona(envelope, session, asked_after)
+                await self._outbox.put(answer)
             except (ProtocolError, RequestError) as error:
                 await self._outbox.put(_persona_refusal(error))
 
         self._add(work)
 
-    async def _change_persona(self, envelope: Envelope, session: Session) -> ChatPromptAck:
+    async def _change_persona(
+        self, envelope: Envelope, session: Session, asked_after: int
+    ) -> ChatPromptAck:
         server = self._server
         chat = server.require_chat()
         message = read(ChatPrompt, server.with_persona(envelope), server.start_rules)
@@ -113,6 +123,10 @@ class Errands:
             return ChatPromptAck(ok=True, code=204, message="no change")
         session.persona_changes.hit()
         await chat.warm(message.chat_prompt, (), f"warm-{uuid.uuid4().hex}")
+        if session.owner is not self._owner:
+            raise RequestError("Another connection has the session now.", ErrorCode.NO_SESSION)
+        if session.starts != asked_after:  # a later start has said who the assistant is
+            return ChatPromptAck(ok=True, code=204, message="no change")
         session.change_persona(message)
         return ChatPromptAck(
             ok=True,

@@ -45,6 +45,7 @@ class Session:
         self.session_id = session_id
         self.owner: Owner | None = None
         self.last_used = 0.0
+        self.starts = 0  # how many turns have configured it
         self.persona_changes = persona_changes or SlidingWindow(
             0, 0, ErrorCode.CHAT_PROMPT_RATE_LIMITED
         )
@@ -60,6 +61,7 @@ class Session:
 
     def configure(self, start: Start) -> None:
         """Take over what a `start` says: it carries the whole configuration every time."""
+        self.starts += 1
         self.gender = start.gender
         self.personality = start.personality
         self.personalities = start.personalities

@@ -61,9 +61,9 @@ from prompts written by hand, not by the grammar.
 | software | Python {python}, torch {torch}, transformers {transformers} |
 | seed | {seed} |
 
-Command: `python -m models.training.chat.train --out models/yap-chat-demo --steps {steps} --seed
-{seed}`. Tokenizer, data, their order and the initial weights are the same for the same seed and
-library versions, whatever the number of worker processes. The arithmetic on a GPU (bfloat16,
+Command: `python -m models.training.chat.train --out models/yap-chat-demo --steps {step_count}
+--seed {seed}`. Tokenizer, data, their order and the initial weights are the same for the same seed
+and library versions, whatever the number of worker processes. The arithmetic on a GPU (bfloat16,
 atomic additions) is not bit-deterministic, so a second run gives a model of the same quality,
 not the same bytes.
 
@@ -111,6 +111,7 @@ def render_card(
         raise ValueError("the model folder has no training.jsonl; train before evaluating")
     parameters = int(training["parameters"])
     facts = {key: _number(value) for key, value in training.items()}
+    facts["step_count"] = str(training["steps"])  # for a command line: without separators
     facts["parameters"] = f"{parameters / 1e6:.1f} million"
     facts["megabytes"] = f"{2 * parameters / 1e6:.1f}"
     return _FRONT.format(**facts) + _table(scores, result) + _LIMITS + _samples(samples)

@@ -1,6 +1,6 @@
 """Serves a 12-billion-parameter shape with random weights on a GPU, one turn in each mode.
 
-    python -m tests.gpu.first_light [REPORT.json]
+    python -m tests.gpu.first_light [REPORT.json [MODE ...]]
 
 Needs a CUDA GPU with about 60 GiB free and the serving requirements. Prints a table; the report
 has the frames too. docs/benchmarks.md holds the last results.
@@ -93,7 +93,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "nemo-12b-shape"
         make(model)
-        results = [serve(mode, model, Path(folder)) for mode in ("both", "chat", "tool")]
+        modes = sys.argv[2:] or ("both", "chat", "tool")
+        results = [serve(mode, model, Path(folder)) for mode in modes]
     for result in results:
         print(json.dumps(result, indent=1, ensure_ascii=False))
     report = {"machine": machine(), "results": results}

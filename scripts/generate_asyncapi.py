@@ -7,7 +7,6 @@ model (ping, pong, end), is said in the tables below. Format: AsyncAPI 3.0.0, wh
 schema language is a superset of JSON Schema draft 7.
 """
 
-import argparse
 import inspect
 import json
 import sys
@@ -21,6 +20,7 @@ import yaml  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
 from pydantic.json_schema import models_json_schema  # noqa: E402
 
+from scripts.generated import write_or_check  # noqa: E402
 from yap import __version__, protocol  # noqa: E402
 from yap.chat.sampling import sampling_ranges  # noqa: E402
 from yap.protocol import ErrorCode, ServerFrame  # noqa: E402
@@ -179,20 +179,7 @@ CLIENT_EXAMPLES: dict[str, list[Schema]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, add_help=True)
-    parser.add_argument("--check", action="store_true", help="fail if the file is out of date")
-    check: bool = parser.parse_args().check
-    text = render()
-    if not check:
-        TARGET.parent.mkdir(exist_ok=True)
-        TARGET.write_text(text, encoding="utf-8")
-        return 0
-    if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text:
-        return 0
-    sys.stderr.write(
-        f"{TARGET.relative_to(ROOT)} is out of date: run python scripts/generate_asyncapi.py\n"
-    )
-    return 1
+    return write_or_check(TARGET, render(), purpose=__doc__)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -3,7 +3,6 @@
 python scripts/generate_config_docs.py [--check]
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ sys.path.insert(0, str(ROOT))
 
 from pydantic.fields import FieldInfo  # noqa: E402
 
+from scripts.generated import write_or_check  # noqa: E402
 from yap.retired_settings import RETIRED  # noqa: E402
 from yap.setting_kinds import allowed, bounds, choices, default_text, extra, is_whole  # noqa: E402
 from yap.settings import GROUPS, Group, SettingsError, load_settings  # noqa: E402
@@ -72,20 +72,7 @@ Older deployments may export these. They are not read; the log says what to do f
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, add_help=True)
-    parser.add_argument("--check", action="store_true", help="fail if the file is out of date")
-    check: bool = parser.parse_args().check
-    text = render()
-    if not check:
-        TARGET.parent.mkdir(exist_ok=True)
-        TARGET.write_text(text, encoding="utf-8")
-        return 0
-    if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text:
-        return 0
-    sys.stderr.write(
-        f"{TARGET.relative_to(ROOT)} is out of date: run python scripts/generate_config_docs.py\n"
-    )
-    return 1
+    return write_or_check(TARGET, render(), purpose=__doc__)
 
 
 def render() -> str:

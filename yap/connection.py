@@ -197,11 +197,14 @@ class Connection:
             try:
                 close = await self._on_frame(message.get("text"))
             except (YapError, ProtocolError) as error:
-                self._server.metrics.refusals.labels(error.code).inc()
-                await self._outbox.put(_error_frame(error))
+                await self._answer_refusal(error)
                 continue
             if close is not None:
                 return close
+
+    async def _answer_refusal(self, error: YapError | ProtocolError) -> None:
+        self._server.metrics.refusals.labels(error.code).inc()
+        await self._outbox.put(_error_frame(error))
 
     async def _on_frame(self, text: str | None) -> Close | None:
         received = time.perf_counter()
@@ -262,8 +265,7 @@ class Connection:
         except (ProtocolError, YapError) as error:
             if not _ends_connection(error):
                 raise
-            server.metrics.refusals.labels(error.code).inc()
-            await self._outbox.put(_error_frame(error))
+            await self._answer_refusal(error)
             return Close(self._settings.ws_close_unauthorized_code)
         await self._finish_turn()
         # From here to the turn's start nothing else runs, so that no two turns share a session.

@@ -15,6 +15,8 @@ from typing import Literal
 
 Role = Literal["system", "user", "assistant"]
 
+# For bounds where no tokenizer is at hand: more than a token of everyday text has.
+CHARS_PER_TOKEN = 8
 # What is left of the budget after a cut.
 _KEPT_SHARE = 2 / 3
 _SPEAKER = re.compile(r"^(User|Assistant):[ \t]?", re.MULTILINE)
@@ -70,9 +72,13 @@ class History:
 
     def keep_heard(self, heard: Heard) -> None:
         """Forget what the user did not hear of the last reply."""
-        if self._messages and self._messages[-1].role == "assistant":
-            reply = self._messages.pop().content
-            self.append("assistant", heard.of(reply))
+        if not self._messages or self._messages[-1].role != "assistant":
+            return
+        reply = self._messages[-1].content
+        kept = heard.of(reply)
+        if kept != reply:  # else it stays the message whose tokens are counted already
+            self._messages.pop()
+            self.append("assistant", kept)
 
     def drop(self, oldest: int) -> None:
         """Forget the `oldest` first messages."""

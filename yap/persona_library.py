@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -111,12 +111,19 @@ class PersonaLibrary:
             _report(old, new)
             return new.revision != old.revision
 
-    async def watch(self, interval: float) -> None:
-        """Refresh every `interval` seconds (above 0) until cancelled, in a thread."""
+    async def watch(
+        self, interval: float, on_change: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Refresh every `interval` seconds (above 0) until cancelled, in a thread.
+
+        Args:
+            on_change: awaited after each refresh that changed a persona.
+        """
         while True:
             await asyncio.sleep(interval)
             try:
-                await asyncio.to_thread(self.refresh)
+                if await asyncio.to_thread(self.refresh) and on_change is not None:
+                    await on_change()
             except Exception:
                 log.exception("The personas could not be refreshed; the last ones stay")
 

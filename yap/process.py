@@ -88,12 +88,16 @@ def end_with_arbiter() -> None:
         os._exit(1)
 
     # Not simply the present parent: the arbiter may have died before this process came so far.
-    watch_parent(int(os.environ.get(_ARBITER_PID) or os.getppid()), end)
+    watch_parent(_arbiter_pid(), end)
 
 
 def introduce_arbiter() -> None:
     """Arbiter: let the workers know whom to watch; see `end_with_arbiter`."""
     os.environ[_ARBITER_PID] = str(os.getpid())
+
+
+def _arbiter_pid() -> int:
+    return int(os.environ.get(_ARBITER_PID) or os.getppid())
 
 
 def expect_startup_failures() -> None:
@@ -131,7 +135,8 @@ def report_startup_failure(message: str) -> None:
     path = os.environ.get(_FAILURE_FILE)
     if path is not None and Path(path).exists():
         Path(path).write_text(message, encoding="utf-8")
-        os.kill(os.getppid(), signal.SIGTERM)
+        if os.getppid() == _arbiter_pid():  # else it has died, and another process is our parent
+            os.kill(os.getppid(), signal.SIGTERM)
 
 
 def bind_address(settings: Settings) -> tuple[str, int]:

@@ -15,6 +15,7 @@ from yap.admission import Admission, SlidingWindow
 from yap.chat.engine import ChatEngine
 from yap.chat.sampling import sampling_ranges
 from yap.errors import Draining, EngineUnavailable, RequestError, StartupError, YapError
+from yap.history import CHARS_PER_TOKEN
 from yap.metrics import Metrics
 from yap.persona_library import DEFAULT_FOLDER as PERSONA_FOLDER
 from yap.persona_library import PersonaLibrary
@@ -29,9 +30,8 @@ from yap.turn import Resources
 
 log = logging.getLogger(__name__)
 
-_HOUSEKEEPING_S = 2.0
-# An utterance in tool mode has no tokenizer to count it with.
-_CHARS_PER_UTTERANCE_TOKEN = 8
+# How often sessions and persona files are looked after, in seconds.
+_CHORES_S = 2.0
 
 
 class Server:
@@ -61,7 +61,7 @@ class Server:
         )
         self.personas = PersonaLibrary(PERSONA_FOLDER, settings.prompt_max_chars)
         self._loading: asyncio.Task[None] | None = None
-        self._housekeeping: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
         self._turns: set[asyncio.Task[None]] = set()
 
     # --- life -----------------------------------------------------------------------------
@@ -84,7 +84,13 @@ class Server:
             if self._chat is not None:
                 await self._chat.start()
                 await self._warm_personas(self._chat)
-            self._housekeeping = asyncio.create_task(self._keep_house(), name="housekeeping")
+            self._chores = [
+                asyncio.create_task(self._evict_sessions(), name="evict-sessions"),
+                asyncio.create_task(
+                    self.personas.watch(_CHORES_S, self._warm_changed_personas),
+                    name="watch-personas",
+                ),
+            ]
         except StartupError as error:
             self.failure = error
             raise
@@ -101,14 +107,14 @@ class Server:
             except YapError as error:
                 log.warning("Persona %s could not be warmed up: %s", persona.name, error.message)
 
-    async def _keep_house(self) -> None:
-        """Forget old sessions; follow edits of the persona files and warm up what changed."""
+    async def _warm_changed_personas(self) -> None:
+        if self._chat is not None and self.ready:
+            await self._warm_personas(self._chat)
+
+    async def _evict_sessions(self) -> None:
         while True:
-            await asyncio.sleep(_HOUSEKEEPING_S)
+            await asyncio.sleep(_CHORES_S)
             self.sessions.evict()
-            changed = await asyncio.to_thread(self.personas.refresh)
-            if changed and self._chat is not None and self.ready:
-                await self._warm_personas(self._chat)
 
     async def stop(self) -> None:
         """Let go of everything. Engine processes are gone when this returns."""
@@ -116,9 +122,9 @@ class Server:
             self._loading.cancel()
             with contextlib.suppress(asyncio.CancelledError, StartupError):
                 await self._loading
-        if self._housekeeping is not None:
-            self._housekeeping.cancel()
-            await asyncio.gather(self._housekeeping, return_exceptions=True)
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         if self._chat is not None:
             await self._chat.close()
         if self._classifier is not None:
@@ -161,7 +167,7 @@ class Server:
         """Check the persona's length and cut the utterance; see `ChatEngine.admit`."""
         if self._chat is not None:
             return await self._chat.admit(persona, utterance)
-        return utterance[: self.settings.user_utt_max_tokens * _CHARS_PER_UTTERANCE_TOKEN]
+        return utterance[: self.settings.user_utt_max_tokens * CHARS_PER_TOKEN]
 
     def require_chat(self) -> ChatEngine:
         """

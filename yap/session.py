@@ -126,13 +126,14 @@ class SessionStore:
 
     def open(self, tenant: bytes, session_id: str | int | float | bool) -> Session:
         """The session of this key and id, made if it is not known."""
-        self.evict()
         # 1 and True are equal, and are not the same id.
         key = (tenant, type(session_id), session_id)
-        session = self._sessions.pop(key, None) or Session(session_id, self._persona_changes())
+        session = self._sessions.pop(key, None)
+        if session is None or self._is_over(session):
+            session = Session(session_id, self._persona_changes())
         session.last_used = self._clock()
         self._sessions[key] = session
-        if len(self._sessions) > self._limit:
+        if len(self._sessions) > self._limit and not self.evict():
             self._forget_one()
         return session
 
@@ -144,17 +145,15 @@ class SessionStore:
 
     def evict(self) -> int:
         """Forget the sessions whose TTL is over; returns how many."""
-        if self._ttl <= 0:
-            return 0
-        oldest = self._clock() - self._ttl
-        gone = [
-            key
-            for key, session in self._sessions.items()
-            if session.owner is None and session.last_used < oldest
-        ]
+        gone = [key for key, session in self._sessions.items() if self._is_over(session)]
         for key in gone:
             del self._sessions[key]
         return len(gone)
+
+    def _is_over(self, session: Session) -> bool:
+        if self._ttl <= 0 or session.owner is not None:
+            return False
+        return session.last_used < self._clock() - self._ttl
 
     def _forget_one(self) -> None:
         idle = (key for key, session in self._sessions.items() if session.owner is None)

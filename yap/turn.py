@@ -17,7 +17,7 @@ from typing import Literal
 
 from yap.chat.engine import ChatEngine, Piece
 from yap.errors import EngineFailed, ServerError, TurnTimeout, YapError
-from yap.history import overflow
+from yap.history import CHARS_PER_TOKEN, overflow
 from yap.metrics import Metrics
 from yap.outbox import Outbox
 from yap.protocol import Done, Error, Final, ServerFrame, Timings, Token, ToolCall, Usage
@@ -29,8 +29,6 @@ from yap.settings import Settings
 log = logging.getLogger(__name__)
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
-# Characters of history that are kept where no tokenizer counts it (tool mode).
-_HISTORY_CHARS_PER_TOKEN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +57,8 @@ class Turn:
         """
         Args:
             utterance: within its budget already; see `ChatEngine.admit`.
-            routed: whether the screen decision comes first; a followup has it behind it.
             started: `time.perf_counter()` when the request came in; now, if not given.
+            routed: whether the screen decision comes first; a followup has it behind it.
         """
         self.id = uuid.uuid4().hex
         self._resources = resources
@@ -103,7 +101,7 @@ class Turn:
             return False
         self._cancelled = True
         self._cancel_request_id = request_id
-        # A task that never ran would be cancelled without a trace; `_run` looks at the flag.
+        # A task that never ran would be cancelled without a trace; `_open` looks at the flag.
         if self._running:
             self._task.cancel()
         return True
@@ -266,7 +264,7 @@ class Turn:
         history.append("assistant", said)
         if self._resources.chat is None:
             # No prompt is built that would trim it; bound it by characters.
-            limit = self._resources.settings.tool_history_tokens * _HISTORY_CHARS_PER_TOKEN
+            limit = self._resources.settings.tool_history_tokens * CHARS_PER_TOKEN
             history.drop(overflow(history.messages, limit, len))
 
     def _usage(self) -> Usage:

@@ -45,58 +45,6 @@ control characters, bidirectional marks and surrounding blanks before they are u
 Server messages leave out what is absent; they never hold null. Fields may be added to them.
 """
 
-# What each code says, but for the sampling fields: see `error_sentences`.
-ERROR_SENTENCES = {
-    "authentication_failed": "The API key is missing or wrong; close 1008 follows.",
-    "server_at_capacity": "Every connection is taken; see `capacity`. Close 1013 follows.",
-    "server_draining": "The server is about to stop; connect again in a moment.",
-    "invalid_message": "The frame is blank, binary, no JSON object, or has no type.",
-    "unknown_message_type": "The type is none of this document's.",
-    "message_rate_limited": "Too many messages in the window; wait `retry_in` seconds.",
-    "cancel_rate_limited": "Too many cancels in the window; wait `retry_in` seconds.",
-    "internal_error": "The server failed; try again.",
-    "engine_unavailable": "The models are loading or have stopped; try again in a moment.",
-    "engine_error": "The engine lost this one request; try again.",
-    "turn_timeout": "The reply did not come in time; try again.",
-    "prompt_too_long": "The prompt does not fit into the model's context.",
-    "chat_not_deployed": "The message needs a chat model and none is deployed.",
-    "no_session": "The message needs a session; send `start` first.",
-    "unknown_persona": "The library has no persona of this name.",
-    "missing_analysis_text": "`analysis_text` is not there or holds no visible text.",
-    "invalid_analysis_text": "`analysis_text` is not a string.",
-    "missing_history_text": "`history_text` is not there.",
-    "chat_prompt_rate_limited": "Too many persona changes; wait `retry_in` seconds.",
-    "missing_session_id": "`session_id` is not there or empty; the connection goes on.",
-    "invalid_session_id": "`session_id` is no string or finite number; the connection goes on.",
-    "missing_gender": "`gender` is not there.",
-    "invalid_gender": "`gender` is neither female nor male.",
-    "missing_personality": "`personality` is not there.",
-    "invalid_personality": "`personality` is not one word of ASCII letters, or is too long.",
-    "missing_chat_prompt": "`chat_prompt` is not there.",
-    "invalid_chat_prompt": "`chat_prompt` is no string, has too many characters or no text.",
-    "chat_prompt_too_long": "`chat_prompt` has too many tokens.",
-    "invalid_sampling_payload": "`sampling` is not an object.",
-    "invalid_sanitize_output": "`sanitize_output` is neither true nor false.",
-    "invalid_check_screen_prefix": "`check_screen_prefix` is no string, or too long.",
-    "invalid_screen_checked_prefix": "`screen_checked_prefix` is no string, or too long.",
-    "missing_personalities": "`personalities` is not there, and the classifier is deployed.",
-    "invalid_personalities_format": "`personalities` is not an object.",
-    "empty_personalities": "`personalities` has no names.",
-    "too_many_personalities": "`personalities` has too many names.",
-    "invalid_personality_name": "A name is not one word of ASCII letters, or is too long.",
-    "duplicate_personality": "A name is there twice, or is another one's synonym.",
-    "invalid_personality_synonyms": "The synonyms of a name are not a list.",
-    "too_many_synonyms": "A name has too many synonyms.",
-    "invalid_personality_synonym": "A synonym is no string, empty or too long.",
-    "duplicate_personality_synonym": "A synonym is there twice, or is a name.",
-    "personality_not_in_list": "`personality` is no name or synonym of `personalities`.",
-    "invalid_history": "`history` is not a list of messages, or is too long.",
-    "invalid_history_text": "`history_text` is not a string.",
-    "invalid_user_utterance": "`user_utterance` is not a string.",
-    "invalid_heard_chars": "`heard_chars` is not a whole number from 0.",
-    "invalid_heard_text": "`heard_text` is not a string.",
-    "session_taken_over": "Another connection uses the session now; `start` takes it back.",
-}
 
 # Descriptions of schemas, where the model's docstring speaks of Python.
 DESCRIPTIONS = {
@@ -483,7 +431,7 @@ def server_schemas() -> Schema:
         if properties:
             schema["required"] = required
         if name == "ErrorCode":
-            schema["x-enum-descriptions"] = error_sentences()
+            schema["x-enum-descriptions"] = {code.value: code.meaning for code in ErrorCode}
     return schemas
 
 
@@ -493,18 +441,6 @@ def without_null(schema: Schema) -> Schema:
     if "$ref" in only:  # what stands beside a $ref is not read
         only = {"allOf": [only]}
     return only
-
-
-def error_sentences() -> dict[str, str]:
-    """A sentence for every code, in the order of the enum."""
-    sentences = dict(ERROR_SENTENCES)
-    for field in protocol.SAMPLING_FIELDS:
-        kind = "a whole number" if field == "top_k" else "a number"
-        sentences[f"invalid_{field}"] = f"`{field}` is not {kind}."
-        sentences[f"{field}_out_of_range"] = f"`{field}` is outside the operator's range."
-    if missing := [code.value for code in ErrorCode if code not in sentences]:
-        raise SystemExit(f"Add to ERROR_SENTENCES a sentence for each of: {', '.join(missing)}")
-    return {code.value: sentences[code] for code in ErrorCode}
 
 
 def client_schemas(settings: Settings) -> Schema:

@@ -41,6 +41,7 @@ from yap.protocol import (
     read_start,
 )
 from yap.session import Session
+from yap.states import MESSAGES, ConnectionState, Does, Limit
 from yap.turn import Turn
 
 if TYPE_CHECKING:
@@ -127,16 +128,19 @@ class Connection:
         self._errands = Errands(server, self._outbox, self)
         self._turn: Turn | None = None
         self._turn_task: asyncio.Task[None] | None = None
-        self._last_message = time.monotonic()
+        self._closing = False
+        self._last_message = server.clock()
         self._messages = SlidingWindow(
             settings.ws_max_messages_per_window,
             settings.ws_message_window_seconds,
             ErrorCode.MESSAGE_RATE_LIMITED,
+            server.clock,
         )
         self._cancels = SlidingWindow(
             settings.max_cancels_per_window,
             settings.cancel_window_seconds,
             ErrorCode.CANCEL_RATE_LIMITED,
+            server.clock,
         )
 
     async def run(self) -> None:
@@ -147,6 +151,7 @@ class Connection:
         others = [_owned(self._receive_loop(), "ws-receive"), _owned(self._watch_idle(), "ws-idle")]
         try:
             done, _ = await asyncio.wait([sender, *others], return_when=asyncio.FIRST_COMPLETED)
+            self._closing = True
             close = _how_to_close(done)
             for task in others:
                 task.cancel()
@@ -163,6 +168,15 @@ class Connection:
             await self._finish_turn()
             for session in self._claims:
                 self._server.sessions.release(session, self)
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where the connection stands; what it may do then is in `yap.states`."""
+        if self._closing:
+            return ConnectionState.CLOSING
+        if self._turn_task is not None and not self._turn_task.done():
+            return ConnectionState.TURN
+        return ConnectionState.IDLE if self._claims else ConnectionState.NEW
 
     # --- out ------------------------------------------------------------------------------
 
@@ -221,44 +235,55 @@ class Connection:
         except ProtocolError:
             self._messages.hit()  # rubbish is not free
             raise
-        self._last_message = time.monotonic()
-        match envelope.type:
-            case "cancel":
-                self._cancels.hit()
-                await self._on_cancel(envelope)
-            case "ping":
-                await self._outbox.put(Pong())
-            case "pong":
-                pass
-            case "end":
-                return await self._on_end()
-            case "start":
-                self._messages.hit()
-                return await self._on_start(envelope, received)
-            case "followup":
-                self._messages.hit()
-                await self._on_followup(envelope, received)
-            case "chat_prompt":
-                self._messages.hit()
-                self._errands.change_persona(envelope, self._session())
-            case "warm_persona":
-                self._messages.hit()
-                self._errands.warm_persona(envelope)
-            case "warm_history":
-                self._messages.hit()
-                self._errands.warm_history(envelope, self._session())
-            case _:
-                self._messages.hit()
-                raise ProtocolError(
-                    ErrorCode.UNKNOWN_MESSAGE_TYPE,
-                    "This message type is not known; use start, followup, chat_prompt, "
-                    "warm_persona, warm_history, cancel, ping, pong or end.",
+        self._last_message = self._server.clock()
+        return await self._on_message(envelope, received)
+
+    async def _on_message(self, envelope: Envelope, received: float) -> Close | None:
+        """Do what the state machine says; see `yap.states`."""
+        rule = MESSAGES.get(envelope.type)
+        if rule is None:
+            self._messages.hit()
+            raise ProtocolError(
+                ErrorCode.UNKNOWN_MESSAGE_TYPE,
+                f"This message type is not known; use one of {', '.join(MESSAGES)}.",
+            )
+        self._count(rule.limit)
+        if rule.accepting:
+            self._server.check_accepting()
+        if rule.chat:
+            self._server.require_chat()
+        match rule.does[self.state]:
+            case Does.NO_SESSION:
+                raise RequestError(
+                    "There is no session yet; send start first.", ErrorCode.NO_SESSION
                 )
+            case Does.BEGIN | Does.REPLACE if envelope.type == "start":
+                return await self._on_start(envelope, received)
+            case Does.BEGIN | Does.REPLACE:
+                await self._on_followup(envelope, received)
+            case Does.ERRAND:
+                self._errands.begin(envelope, self._session)
+            case Does.STOP | Does.STOP_NOTHING:
+                await self._on_cancel(envelope)
+            case Does.PONG:
+                await self._outbox.put(Pong())
+            case Does.LEAVE | Does.LEAVE_TURN:
+                return await self._on_end()
+            case Does.NOTHING:
+                pass
         return None
+
+    def _count(self, limit: Limit) -> None:
+        match limit:
+            case Limit.MESSAGES:
+                self._messages.hit()
+            case Limit.CANCELS:
+                self._cancels.hit()
+            case Limit.NONE:
+                pass
 
     async def _on_start(self, envelope: Envelope, received: float) -> Close | None:
         server = self._server
-        server.check_accepting()
         try:
             start = read_start(server.with_persona(envelope), server.start_rules)
             utterance = await server.admit(start.chat_prompt, start.user_utterance)
@@ -308,11 +333,7 @@ class Connection:
 
     async def _on_followup(self, envelope: Envelope, received: float) -> None:
         """A turn about what the client saw on the screen; no decision comes before it."""
-        server, session = self._server, self._session()
-        server.check_accepting()
-        server.require_chat()
-        if session is None:
-            raise RequestError("There is no session yet; send start first.", ErrorCode.NO_SESSION)
+        server, session = self._server, self._claims[-1]
         message = read(Followup, envelope, server.start_rules)
         prefix = session.screen_checked_prefix or self._settings.screen_checked_prefix
         utterance = await server.admit(None, f"{prefix} {message.analysis_text}")
@@ -327,7 +348,7 @@ class Connection:
         answered = self._turn is not None and self._turn.cancel(envelope.request_id)
         await self._errands.stop()
         await self._finish_turn()
-        if (session := self._session()) is not None:
+        if (session := self._session) is not None:
             session.history.keep_heard(Heard(message.heard_chars, message.heard_text))
         if not answered:  # nothing was running that its own `done` would have answered for
             await self._outbox.put(Done(cancelled=True, request_id=envelope.request_id))
@@ -338,6 +359,7 @@ class Connection:
         await self._outbox.put(ConnectionClosed(reason="client_request"))
         return Close(self._settings.ws_close_client_request_code)
 
+    @property
     def _session(self) -> Session | None:
         """The session of the last start, unless another connection has taken it over."""
         return self._claims[-1] if self._claims else None
@@ -352,7 +374,7 @@ class Connection:
     async def _watch_idle(self) -> Close:
         while True:
             await asyncio.sleep(self._settings.ws_watchdog_tick_s)
-            if time.monotonic() - self._last_message >= self._settings.ws_idle_timeout_s:
+            if self._server.clock() - self._last_message >= self._settings.ws_idle_timeout_s:
                 return Close(self._settings.ws_close_idle_code, self._settings.ws_close_idle_reason)
 
 

@@ -12,7 +12,14 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal
 
-from yap.errors import EngineFailed, RateLimited, RequestError, ServerError, YapError
+from yap.errors import (
+    EngineFailed,
+    RateLimited,
+    RequestError,
+    ServerError,
+    TurnTimeout,
+    YapError,
+)
 from yap.history import parse_transcript
 from yap.outbox import Outbox
 from yap.protocol import (
@@ -22,6 +29,7 @@ from yap.protocol import (
     Error,
     ErrorCode,
     ProtocolError,
+    ServerFrame,
     Warmed,
     WarmHistory,
     WarmPersona,
@@ -35,6 +43,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_WAITING = 8
+
+Work = Callable[[], Awaitable[None]]
+Refusal = Callable[[YapError | ProtocolError], ServerFrame]
+
+
+def _error_frame(error: YapError | ProtocolError) -> Error:
+    return Error(error_code=error.code, message=error.message)
 
 
 class Errands:
@@ -57,12 +72,24 @@ class Errands:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def warm_persona(self, envelope: Envelope) -> None:
-        """Read a persona into the prefix cache.
+    def begin(self, envelope: Envelope, session: Session | None) -> None:
+        """Begin what `envelope` asks for, on behalf of `session`, the connection's own.
 
         Raises:
             ProtocolError, YapError: it is refused; nothing was begun.
         """
+        match envelope.type:
+            case "warm_persona":
+                self._warm_persona(envelope)
+            case "warm_history":
+                self._warm_history(envelope, session)
+            case "chat_prompt" if session is not None:
+                self._change_persona_later(envelope, session)
+            case _:
+                raise ValueError(f"{envelope.type} is no errand of {session}")
+
+    def _warm_persona(self, envelope: Envelope) -> None:
+        """Read a persona into the prefix cache."""
         chat = self._server.require_chat()
         message = read(WarmPersona, self._server.with_persona(envelope), self._server.start_rules)
         prompt = message.chat_prompt or ""
@@ -74,12 +101,8 @@ class Errands:
 
         self._add(work)
 
-    def warm_history(self, envelope: Envelope, session: Session | None) -> None:
-        """Read a transcript into the prefix cache, behind the persona of `session`.
-
-        Raises:
-            ProtocolError, YapError: it is refused; nothing was begun.
-        """
+    def _warm_history(self, envelope: Envelope, session: Session | None) -> None:
+        """Read a transcript into the prefix cache, behind the persona of `session`."""
         chat = self._server.require_chat()
         message = read(WarmHistory, envelope, self._server.start_rules)
         persona = session.chat_prompt if session is not None else None
@@ -92,25 +115,14 @@ class Errands:
 
         self._add(work)
 
-    def change_persona(self, envelope: Envelope, session: Session | None) -> None:
-        """Give `session` another persona from its next turn on; always answered with an ack.
-
-        Raises:
-            YapError: there is no session.
-        """
-        if session is None:
-            raise RequestError("There is no session yet; send start first.", ErrorCode.NO_SESSION)
-
+    def _change_persona_later(self, envelope: Envelope, session: Session) -> None:
+        """Give `session` another persona from its next turn on; always answered with an ack."""
         asked_after = session.starts
 
         async def work() -> None:
-            try:
-                answer = await self._change_persona(envelope, session, asked_after)
-                await self._outbox.put(answer)
-            except (ProtocolError, RequestError) as error:
-                await self._outbox.put(_persona_refusal(error))
+            await self._outbox.put(await self._change_persona(envelope, session, asked_after))
 
-        self._add(work)
+        self._add(work, _persona_refusal)
 
     async def _change_persona(
         self, envelope: Envelope, session: Session, asked_after: int
@@ -136,7 +148,8 @@ class Errands:
             personality=message.personality,
         )
 
-    def _add(self, work: Callable[[], Awaitable[None]]) -> None:
+    def _add(self, work: Work, refusal: Refusal = _error_frame) -> None:
+        """Do `work` after what waits already; if it fails, `refusal` makes the answer."""
         self._tasks = [task for task in self._tasks if not task.done()]
         if len(self._tasks) >= _MOST_WAITING:
             raise RateLimited(
@@ -145,39 +158,47 @@ class Errands:
                 1,
             )
         before = self._tasks[-1] if self._tasks else None
-        self._tasks.append(asyncio.create_task(self._run(work, before), name="errand"))
+        self._tasks.append(asyncio.create_task(self._run(work, refusal, before), name="errand"))
 
-    async def _run(
-        self, work: Callable[[], Awaitable[None]], before: asyncio.Task[None] | None
-    ) -> None:
+    async def _run(self, work: Work, refusal: Refusal, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait([before])
         try:
             async with asyncio.timeout(self._server.settings.gen_timeout_s):
                 await work()
-        except asyncio.CancelledError:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - `_told` logs
             task = asyncio.current_task()
             if task is None or task.cancelling():
-                raise
-            known = EngineFailed("It was given up; try again.")
-            await self._outbox.put(Error(error_code=known.code, message=known.message))
-        except (YapError, TimeoutError) as error:
-            told = error if isinstance(error, YapError) else ServerError("It took too long.")
-            await self._outbox.put(Error(error_code=told.code, message=told.message))
-        except Exception:
-            log.exception("An errand failed")
-            await self._outbox.put(
-                Error(error_code=ErrorCode.INTERNAL_ERROR, message="It failed; try again.")
-            )
+                # Its cancel has an answer already, whatever the engine makes of it.
+                raise asyncio.CancelledError from None
+            await self._outbox.put(refusal(_told(error)))
 
 
-def _persona_refusal(error: ProtocolError | RequestError) -> ChatPromptAck:
-    code: Literal[400, 413, 429] = 400
-    retry_in = None
+def _told(error: BaseException) -> YapError | ProtocolError:
+    """What the client is told of `error`; what is not expected goes to the log."""
+    match error:
+        case YapError() | ProtocolError():
+            return error
+        case TimeoutError():
+            return TurnTimeout("It took too long; try again.")
+        case asyncio.CancelledError():  # the engine's own work was cancelled under it
+            return EngineFailed("It was given up; try again.")
+    log.error("An errand failed", exc_info=error)
+    return ServerError("It failed; try again.")
+
+
+def _persona_refusal(error: YapError | ProtocolError) -> ChatPromptAck:
+    code: Literal[400, 413, 429, 500] = 400
     if isinstance(error, RateLimited):
-        code, retry_in = 429, error.retry_in
+        code = 429
     elif error.code is ErrorCode.CHAT_PROMPT_TOO_LONG:
         code = 413
+    elif isinstance(error, ServerError):
+        code = 500
     return ChatPromptAck(
-        ok=False, code=code, message=error.message, error_code=error.code, retry_in=retry_in
+        ok=False,
+        code=code,
+        message=error.message,
+        error_code=error.code,
+        retry_in=error.retry_in if isinstance(error, RateLimited) else None,
     )

@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import time
 
 from yap.access import KeyRing
-from yap.admission import Admission, SlidingWindow
+from yap.admission import Admission, Clock, SlidingWindow
 from yap.chat.engine import ChatEngine
 from yap.chat.sampling import sampling_ranges
 from yap.errors import Draining, EngineUnavailable, RequestError, StartupError, YapError
@@ -37,7 +38,12 @@ _CHORES_S = 2.0
 class Server:
     """Resources and state of one process. All methods run on its event loop."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, clock: Clock = time.monotonic) -> None:
+        """
+        Args:
+            clock: seconds that never go back, for idle connections, rate limits and sessions.
+        """
+        self.clock = clock
         self.settings = settings
         self.metrics = metrics
         self.keys = KeyRing(settings.api_keys)
@@ -57,7 +63,8 @@ class Server:
         self.sessions = SessionStore(
             settings.session_idle_ttl_seconds,
             settings.max_concurrent_connections * settings.ws_max_sessions_per_connection,
-            lambda: _persona_changes(settings),
+            lambda: _persona_changes(settings, clock),
+            clock,
         )
         self.personas = PersonaLibrary(PERSONA_FOLDER, settings.prompt_max_chars)
         self._loading: asyncio.Task[None] | None = None
@@ -213,11 +220,12 @@ class Server:
         return turn
 
 
-def _persona_changes(settings: Settings) -> SlidingWindow:
+def _persona_changes(settings: Settings, clock: Clock) -> SlidingWindow:
     return SlidingWindow(
         settings.chat_prompt_update_max_per_window,
         settings.chat_prompt_update_window_seconds,
         ErrorCode.CHAT_PROMPT_RATE_LIMITED,
+        clock,
     )
 
 

@@ -25,6 +25,7 @@ from yap.sanitize import Sanitizer
 from yap.screen.router import ScreenRouter
 from yap.session import Session
 from yap.settings import Settings
+from yap.states import TurnEvent, TurnLife, TurnState
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +76,7 @@ class Turn:
         self._routed = routed
         self._started = time.perf_counter() if started is None else started
         self._task: asyncio.Task[None] | None = None
-        self._running = False
-        self._ending = False
-        self._cancelled = False
+        self._life = TurnLife()
         self._cancel_request_id: str | None = None
         self.opening: ServerFrame | None = None  # sent before all else, also by a cancelled turn
         self.settled = asyncio.Event()  # the history holds what came of the turn
@@ -97,12 +96,14 @@ class Turn:
         Returns:
             False if it was ending already, or had been cancelled before.
         """
-        if self._ending or self._cancelled or self._task is None:
+        if self._task is None:
             return False
-        self._cancelled = True
+        has_run = self._life.state is not TurnState.WAITING
+        if not self._life.on(TurnEvent.CANCEL):
+            return False
         self._cancel_request_id = request_id
-        # A task that never ran would be cancelled without a trace; `_open` looks at the flag.
-        if self._running:
+        # A task that never ran would be cancelled without a trace; `_open` looks at the state.
+        if has_run:
             self._task.cancel()
         return True
 
@@ -113,15 +114,15 @@ class Turn:
             self.settled.set()
 
     async def _live(self) -> None:
-        self._running = True
+        self._life.on(TurnEvent.RUN)
         reason: FinishReason = "error"
         try:
             reason = await self._play()
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if task is None or (task.cancelling() and not self._cancelled):
+            if task is None or (task.cancelling() and not self._life.stopping):
                 raise  # the server goes down
-            if self._cancelled:
+            if self._life.stopping:
                 # The cancellation has done its work; it must not interrupt what follows.
                 task.uncancel()
                 reason = "cancelled"
@@ -138,9 +139,8 @@ class Turn:
             error = ServerError("The turn failed; try again.")
         elif isinstance(error, ServerError):
             log.warning("Turn %s: %s", self.id, error.message, exc_info=error.__cause__)
-        if self._cancelled:
+        if not self._life.on(TurnEvent.FAIL):
             return "cancelled"
-        self._ending = True
         await self._outbox.put(Error(error_code=error.code, message=error.message, turn_id=self.id))
         return "error"
 
@@ -165,11 +165,12 @@ class Turn:
 
     def _stop_if_cancelled(self) -> None:
         """Models may swallow a cancellation, or turn it into an error of their own."""
-        if self._cancelled:
+        if self._life.stopping:
             raise asyncio.CancelledError
 
     async def _decide(self, router: ScreenRouter) -> bool:
         """Send the `toolcall`. True if the client is to capture the screen."""
+        self._life.on(TurnEvent.ROUTE)
         decision = await router.decide(
             self._utterance, self.session.history.user_lines(), self._personalities
         )
@@ -182,6 +183,7 @@ class Turn:
         return decision.asks_for_screen
 
     async def _reply(self, chat: ChatEngine, prefix: str) -> FinishReason:
+        self._life.on(TurnEvent.REPLY)
         history = self.session.history
         user = f"{prefix} {self._utterance}".rstrip() if prefix else self._utterance
         prompt = await chat.prepare(self._persona, history.messages, user)
@@ -232,7 +234,7 @@ class Turn:
             self._resources.metrics.ttft_seconds.observe(self._ttft_ms / 1000)
 
     async def _end(self, reason: FinishReason) -> None:
-        self._ending = True
+        self._life.on(TurnEvent.FINISH)
         cancelled = reason == "cancelled"
         said = "".join(self._sent)
         if cancelled:
@@ -257,6 +259,7 @@ class Turn:
                 ),
             )
         )
+        self._life.on(TurnEvent.DONE)
 
     def _remember(self, said: str) -> None:
         history = self.session.history

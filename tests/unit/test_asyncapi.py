@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ import yaml
 from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
-from yap.connection import Connection
+from yap import states
 from yap.protocol import (
     Cancel,
     ChatPrompt,
@@ -70,18 +67,6 @@ def is_accepted(name: str, frame: dict[str, Any]) -> bool:
     except ProtocolError:
         return False
     return True
-
-
-def handled_types() -> set[str]:
-    """The message types of the connection's match statement."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(Connection._on_frame)))
-    return {
-        str(node.pattern.value.value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.match_case)
-        and isinstance(node.pattern, ast.MatchValue)
-        and isinstance(node.pattern.value, ast.Constant)
-    }
 
 
 def references(value: Any) -> Iterator[str]:
@@ -165,7 +150,7 @@ def test_every_schema_is_one(name: str) -> None:
 
 
 def test_every_type_that_the_server_handles_is_received() -> None:
-    assert handled_types() == operation_types("receive")
+    assert set(states.MESSAGES) == operation_types("receive")
 
 
 def test_every_server_frame_is_sent() -> None:

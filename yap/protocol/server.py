@@ -74,7 +74,7 @@ class ChatPromptAck(ServerFrame):
     type: Literal["ack"] = "ack"
     for_: Literal["chat_prompt"] = Field("chat_prompt", alias="for")
     ok: bool
-    code: Literal[200, 204, 400, 413, 429]
+    code: Literal[200, 204, 400, 413, 429, 500]
     message: str
     gender: Literal["female", "male"] | None = None
     personality: str | None = None

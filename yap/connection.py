@@ -197,6 +197,8 @@ class Connection:
             async with asyncio.timeout(self._settings.ws_send_timeout_s):
                 if not sender.done():
                     await self._outbox.drained()
+                if sender.done():  # not all was sent, so this is not the end it seemed to be
+                    close = _how_to_close({sender}) or close
                 await self._websocket.close(close.code, close.reason)
         except (TimeoutError, *_GONE):
             log.debug("The client left before the connection was closed")

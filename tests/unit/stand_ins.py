@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterable, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlencode
@@ -209,11 +210,14 @@ class ScriptedClassifier(ScreenClassifier):
 
 
 def server_with(
-    settings: Settings, chat: ChatEngine | None, classifier: ScreenClassifier | None
+    settings: Settings,
+    chat: ChatEngine | None,
+    classifier: ScreenClassifier | None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Server:
     """The real server around these two."""
     metrics = Metrics(CollectorRegistry())
-    server = Server(settings, metrics)
+    server = Server(settings, metrics, clock)
     server._chat, server._classifier = chat, classifier
     server.resources = replace(
         server.resources,

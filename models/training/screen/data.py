@@ -71,12 +71,20 @@ class Sampler:
         family, templates = rng.choice(families)
         return family, rng.choice(templates)
 
-    def line(self, rng: Random, label: int) -> str:
-        """One utterance for use as history or as a second clause."""
+    def passage(self, rng: Random, label: int) -> list[str]:
+        """One utterance, or a few that belong together, for use as history."""
         while True:
             family, template = self.template(rng, label)
             if family.phrase_class not in (*_SCRIPTED, "multilingual"):
-                return tidy(expand(template.body, self.lexicon, rng))
+                lines = expand(template.body, self.lexicon, rng).split(TURN_SEPARATOR)
+                return [tidy(line) for line in lines]
+
+    def line(self, rng: Random, label: int) -> str:
+        """One utterance for use as a second clause."""
+        while True:
+            lines = self.passage(rng, label)
+            if len(lines) == 1:
+                return lines[0]
 
 
 @cache
@@ -105,8 +113,9 @@ def draw(source: Sampler, rng: Random) -> Row:
     lines = [typed(line, rng) for line in scripted[:-1]]
     lines.append(_last_line(source, family, scripted[-1], label, rng))
     history = [
-        typed(source.line(rng, _history_label(family, rng)), rng)
+        typed(line, rng)
         for _ in range(_history_length(family.phrase_class, rng))
+        for line in source.passage(rng, _history_label(family, rng))
     ]
     return Row("\n".join(history + lines), label, family.phrase_class, family.id,
                normalise("\n".join(scripted)))  # fmt: skip
@@ -119,7 +128,8 @@ def _scripted_lines(source: Sampler, template: Template, rng: Random) -> list[st
 def _last_line(source: Sampler, family: Family, line: str, label: int, rng: Random) -> str:
     if family.phrase_class == "multilingual":
         return line
-    if family.phrase_class not in ("context", "reactions", "control"):
+    # Short answers and follow-ups mean what they mean right after the line before.
+    if family.phrase_class not in (*_SCRIPTED, "long_multi_turn", "reactions", "control"):
         if rng.random() < 0.10:
             joint = rng.choice((". ", ", ", " and ", " so ", ". so ", "! "))
             line = f"{source.line(rng, 0).rstrip('?!.')}{joint}{line}"

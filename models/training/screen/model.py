@@ -14,24 +14,26 @@ from transformers import LongformerConfig, LongformerForSequenceClassification
 from models.training.screen.tokenizer import BOS_ID, EOS_ID, MAX_TOKENS, PAD_ID, VOCAB_SIZE
 
 ATTENTION_WINDOW = 64
-HEADS = 4
+HEAD_WIDTH = 32
 INIT_STD = 0.08
 LABELS = ("no_screenshot", "screenshot")
 
 
-def build_model(vocab_size: int = VOCAB_SIZE) -> LongformerForSequenceClassification:
-    """A Longformer of 1.7 million parameters, untrained, positions set to sinusoids."""
+def build_model(
+    vocab_size: int = VOCAB_SIZE, width: int = 192, layers: int = 4
+) -> LongformerForSequenceClassification:
+    """A Longformer of this width and depth, untrained, positions set to sinusoids."""
     config = LongformerConfig(
         vocab_size=vocab_size,
-        hidden_size=128,
-        num_hidden_layers=4,
-        num_attention_heads=HEADS,
-        intermediate_size=512,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // HEAD_WIDTH,
+        intermediate_size=4 * width,
         attention_window=ATTENTION_WINDOW,
         # Positions start after the padding id, as in RoBERTa.
         max_position_embeddings=MAX_TOKENS + PAD_ID + 1,
         type_vocab_size=1,
-        # 0.02 suits a width of 768; at 128 it leaves attention too faint to start learning.
+        # 0.02 suits a width of 768; at these it leaves attention too faint to start learning.
         initializer_range=INIT_STD,
         hidden_dropout_prob=0.15,
         attention_probs_dropout_prob=0.1,
@@ -63,7 +65,7 @@ def dense_encode(
     """What the stock encoder computes with global attention on token 0, as dense attention.
 
     ids: [batch, length] token ids, padded on the right. shift: [batch] positions to skip after
-    token 0, as if a longer history stood in between. Returns hidden states [batch, length, 128].
+    token 0, as if a longer history stood in between. Returns hidden states [batch, length, width].
 
     The stock module splits its sequence into chunks and launches hundreds of small kernels, which
     at these lengths costs far more than the masked-out half of a dense score matrix. Its rules:
@@ -106,7 +108,7 @@ def _heads(projection: nn.Module, hidden: Tensor) -> Tensor:
     """[batch, length, width] to [batch, heads, length, width / heads]."""
     projected: Tensor = projection(hidden)
     batch, length, width = projected.shape
-    return projected.view(batch, length, HEADS, width // HEADS).transpose(1, 2)
+    return projected.view(batch, length, width // HEAD_WIDTH, HEAD_WIDTH).transpose(1, 2)
 
 
 def save_model(

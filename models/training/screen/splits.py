@@ -11,12 +11,12 @@ from models.training.screen.grammar import Family
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-TEST_SHARE = 0.27
-VALIDATION_SHARE = 0.12
+TEST_SHARE = 0.12
+VALIDATION_SHARE = 0.07
 
 
 def split_families(families: tuple[Family, ...]) -> dict[Split, tuple[Family, ...]]:
-    """Divide each class's families: 27 % test, 12 % validation, at least one each, rest train.
+    """Divide each class's families: 12 % test, 7 % validation, at least one each, rest train.
 
     The order within a class is that of a hash of the family's id, so nobody picks; families pinned
     to training are left out of the draw. Where a class has both labels, its test share holds both.

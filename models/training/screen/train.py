@@ -15,7 +15,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -43,7 +43,7 @@ from models.training.screen.tokenizer import (
     train_tokenizer,
 )
 
-TOKENIZER_ROWS = 40_000
+TOKENIZER_ROWS = 80_000
 MASK_RATES = (0.0, 0.06, 0.15)
 CLASS_LOSS_WEIGHT = 0.3
 MASK_LOSS_WEIGHT = 0.2
@@ -58,6 +58,7 @@ class Settings:
 
     out: Path
     steps: int
+    minutes: float
     seed: int
     device: str
     train_rows: int
@@ -68,6 +69,8 @@ class Settings:
     interval: int
     patience: int
     workers: int
+    width: int
+    layers: int
 
 
 class Heads(nn.Module):
@@ -106,7 +109,7 @@ def main() -> None:
         f"{time.perf_counter() - started:.0f} s",
         flush=True,
     )
-    model = build_model(len(tokenizer))
+    model = build_model(len(tokenizer), settings.width, settings.layers)
     log = _fit(model, train, validation, len(class_names), settings)
     logits = _logits(model, validation, settings)
     labels = np.array([e.label for e in validation])
@@ -144,23 +147,26 @@ def _fit(
     both = nn.ModuleList((model, heads)).to(device)
     averaged = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(both.parameters(), lr=settings.learning_rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_cosine(settings.steps))
     batches = _curriculum(train, settings)
     dice = Random(settings.seed + 1)
     log: list[dict[str, float]] = []
     best, best_weights, stale, running = -1.0, copy.deepcopy(model.state_dict()), 0, 0.0
     started = time.perf_counter()
     for step in range(1, settings.steps + 1):
+        elapsed = (time.perf_counter() - started) / 60
+        progress = max(step / settings.steps, elapsed / settings.minutes)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _warm_cosine(progress)
         model.train()
         loss = _loss(model, heads, next(batches), dice)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(both.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
         _average(averaged, model, min(EMA_DECAY, step / (step + 10)))
         running += float(loss.detach()) if step % 10 == 0 else 0.0
-        if step % settings.interval and step != settings.steps:
+        over = progress >= 1
+        if step % settings.interval and not over:
             continue
         entry = _score(averaged, validation, settings)
         entry |= {"step": step, "loss": round(running * 10 / settings.interval, 4)}
@@ -173,7 +179,7 @@ def _fit(
             best_weights = copy.deepcopy(averaged.state_dict())
         else:
             stale += 1
-        if stale >= settings.patience:
+        if over or stale >= settings.patience:
             break
     model.load_state_dict(best_weights)
     return log
@@ -224,16 +230,11 @@ def _shift(ids: Tensor, dice: Random) -> Tensor | None:
     return torch.randint(0, room + 1, (ids.shape[0],), device=ids.device)
 
 
-def _warm_cosine(steps: int) -> Callable[[int], float]:
-    """Linear warm-up over the first twentieth, then a cosine down to 2 %."""
-    warm = max(1, steps // 20)
-
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-    return factor
+def _warm_cosine(progress: float) -> float:
+    """Linear warm-up over the first twentieth of the run, then a cosine down to 2 %."""
+    if progress < 0.05:
+        return max(progress, 0.001) / 0.05
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - 0.05) / 0.95)))
 
 
 def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
@@ -276,6 +277,9 @@ def _parse_arguments() -> Settings:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument(
+        "--minutes", type=float, default=60, help="end sooner, with the schedule squeezed into it"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--train-rows", type=int, default=400_000)
@@ -284,8 +288,10 @@ def _parse_arguments() -> Settings:
     parser.add_argument("--budget", type=int, default=49_152, help="padded tokens a batch")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--interval", type=int, default=250, help="steps between validations")
-    parser.add_argument("--patience", type=int, default=8, help="intervals without a gain")
+    parser.add_argument("--patience", type=int, default=12, help="intervals without a gain")
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
+    parser.add_argument("--width", type=int, default=192)
+    parser.add_argument("--layers", type=int, default=4)
     return Settings(**vars(parser.parse_args()))
 
 

@@ -22,9 +22,10 @@ from yap import http, process
 from yap.access import RequireKey, refusal
 from yap.app import build_app
 from yap.errors import StartupError, YapError
-from yap.http import ChatMessage, ScreenDecision, SendDeadline
+from yap.http import ChatMessage, ScreenDecision
 from yap.logs import configure_logging
 from yap.metrics import Metrics
+from yap.middleware import CodedRefusals, SendDeadline
 from yap.preflight import check_models, check_port
 from yap.server import Server
 from yap.settings import Settings, SettingsError, load_settings
@@ -138,5 +139,8 @@ class Yap:
 service: Any = Yap  # what the decorator made of it: a bentoml.Service
 service.add_asgi_middleware(
     SendDeadline, seconds=lambda: app.state.server.settings.ws_send_timeout_s
+)
+service.add_asgi_middleware(
+    CodedRefusals, most_bytes=lambda: app.state.server.settings.http_max_body_bytes
 )
 service.add_asgi_middleware(RequireKey, keys=lambda: app.state.server.keys)

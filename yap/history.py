@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from yap.protocol.fields import MAX_HISTORY_MESSAGES
 
 Role = Literal["system", "user", "assistant"]
 
 # For bounds where no tokenizer is at hand: more than a token of everyday text has.
 CHARS_PER_TOKEN = 8
+# More than any token of the vocabularies in use; bounds work on input that is not language.
+MAX_CHARS_PER_TOKEN = 16
 # What is left of the budget after a cut.
 _KEPT_SHARE = 2 / 3
 _SPEAKER = re.compile(r"^(User|Assistant):[ \t]?", re.MULTILINE)
@@ -90,19 +95,24 @@ def overflow(messages: Sequence[Message], budget: int, count: Callable[[str], in
 
     Args:
         budget: the most tokens that the contents may have together.
-        count: tokens of a text; asked once for each message.
+        count: tokens of a text; asked once at most for each message.
     """
-    for message in messages:
-        if message.tokens is None:
-            message.tokens = count(message.content)
-    total = sum(message.tokens or 0 for message in messages)
-    if total <= budget:
-        return 0
     target = int(budget * _KEPT_SHARE)
-    dropped = 0
-    while dropped < len(messages) and total > target:
-        total -= messages[dropped].tokens or 0
-        dropped += 1
+    total, within_target = 0, len(messages)
+    # The newest first, and no further than the budget: a history may be a megabyte.
+    for index in range(len(messages) - 1, -1, -1):
+        message = messages[index]
+        if message.tokens is None:
+            fits = len(message.content) <= budget * MAX_CHARS_PER_TOKEN
+            message.tokens = count(message.content) if fits else budget + 1
+        total += message.tokens
+        if total <= target:
+            within_target = index
+        if total > budget:
+            break
+    else:
+        return 0
+    dropped = within_target
     # A history that opens with a reply has lost what the reply was to.
     while dropped < len(messages) and messages[dropped].role == "assistant":
         dropped += 1
@@ -113,12 +123,14 @@ def parse_transcript(text: str) -> list[Message]:
     """Read a `User:` / `Assistant:` transcript as older clients send it.
 
     A line that opens with neither continues the message before it; what stands before the
-    first speaker is dropped.
+    first speaker is dropped. Of more than `MAX_HISTORY_MESSAGES` messages the newest are kept.
     """
-    parts = _SPEAKER.split(text)
-    speakers, contents = parts[1::2], parts[2::2]
-    messages = (
-        Message("user" if who == "User" else "assistant", content.strip())
-        for who, content in zip(speakers, contents, strict=True)
-    )
-    return [message for message in messages if message.content]
+    newest = deque(_SPEAKER.finditer(text), maxlen=MAX_HISTORY_MESSAGES)
+    messages = []
+    while newest:
+        spoken = newest.popleft()
+        end = newest[0].start() if newest else len(text)
+        content = text[spoken.end() : end].strip()
+        if content:
+            messages.append(Message("user" if spoken[1] == "User" else "assistant", content))
+    return messages

@@ -11,10 +11,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yap.errors import EngineUnavailable, RequestError, YapError
-from yap.history import History
+from yap.history import MAX_CHARS_PER_TOKEN, History
 from yap.history import Message as HistoryMessage
 from yap.outbox import Outbox
 from yap.protocol import (
@@ -27,6 +26,7 @@ from yap.protocol import (
     StartRules,
     first_problem,
 )
+from yap.screen.inputs import within_reach
 from yap.server import Server
 from yap.session import Session
 from yap.text import clean_text
@@ -101,7 +101,8 @@ async def _session_of(
     session.chat_prompt = persona or None
     session.sampling = _sampling(sampling, server.start_rules)
     session.history = History(HistoryMessage(m.role, clean_text(m.content)) for m in earlier)
-    return session, await server.admit(session.chat_prompt, clean_text(messages[-1].content))
+    utterance = clean_text(messages[-1].content, server.start_rules.utterance_max_chars)
+    return session, await server.admit(session.chat_prompt, utterance)
 
 
 def _sampling(sampling: dict[str, Any] | None, rules: StartRules) -> SamplingOptions:
@@ -123,30 +124,14 @@ async def classify(server: Server, utterance: str, earlier: Sequence[str]) -> Sc
     if router is None:
         raise EngineUnavailable("No screen classifier is deployed here (DEPLOY_MODELS=chat).")
     server.check_accepting()
-    decision = await router.decide(clean_text(utterance), [clean_text(line) for line in earlier])
+    most = server.settings.tool_max_length * MAX_CHARS_PER_TOKEN
+    lines = within_reach(earlier, server.settings.tool_history_tokens)
+    decision = await router.decide(
+        clean_text(utterance, most), [clean_text(line, most) for line in lines]
+    )
     return ScreenDecision(
         status=decision.status,
         raw=list(decision.functions),
         probability=decision.probability,
         source=decision.source,
     )
-
-
-class SendDeadline:
-    """ASGI middleware: an HTTP client that does not read its response is cut off in time."""
-
-    def __init__(self, app: ASGIApp, seconds: Callable[[], float]) -> None:
-        self.app = app
-        self._seconds = seconds
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        seconds = self._seconds()
-
-        async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(seconds):
-                await send(message)
-
-        await self.app(scope, receive, send_in_time)

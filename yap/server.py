@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import logging
 import time
 
@@ -16,7 +17,7 @@ from yap.admission import Admission, Clock, SlidingWindow
 from yap.chat.engine import ChatEngine
 from yap.chat.sampling import sampling_ranges
 from yap.errors import Draining, EngineUnavailable, RequestError, StartupError, YapError
-from yap.history import CHARS_PER_TOKEN
+from yap.history import CHARS_PER_TOKEN, MAX_CHARS_PER_TOKEN
 from yap.metrics import Metrics
 from yap.persona_library import DEFAULT_FOLDER as PERSONA_FOLDER
 from yap.persona_library import PersonaLibrary
@@ -27,6 +28,7 @@ from yap.screen.rules import DEFAULT_FOLDER as RULES_FOLDER
 from yap.screen.rules import load_rules
 from yap.session import SessionStore
 from yap.settings import Settings
+from yap.text import clean_text
 from yap.turn import Resources
 
 log = logging.getLogger(__name__)
@@ -85,6 +87,7 @@ class Server:
         try:
             # One after the other: side by side their imports only fight for the same cores.
             await asyncio.to_thread(self.personas.load)
+            await asyncio.to_thread(clean_text, "\u00e9")  # its tables are made on first use
             if self.resources.router is not None and self._classifier is not None:
                 self.resources.router.rules = await asyncio.to_thread(load_rules, RULES_FOLDER)
                 await self._classifier.start()
@@ -104,6 +107,10 @@ class Server:
         except Exception as error:
             self.failure = StartupError("The models could not be loaded; the log says why.")
             raise self.failure from error
+        # What is there now stays: without this, each full collection walks through all of the
+        # models' libraries, and stops the event loop for most of a second.
+        gc.collect()
+        gc.freeze()
         log.info("Ready: %s", self.settings.deploy_models)
 
     async def _warm_personas(self, chat: ChatEngine) -> None:
@@ -136,6 +143,7 @@ class Server:
             await self._chat.close()
         if self._classifier is not None:
             await self._classifier.close()
+        gc.unfreeze()
 
     async def drain(self) -> None:
         """Refuse new work and wait for the running turns, at most DRAIN_TIMEOUT_S seconds."""
@@ -238,5 +246,6 @@ def _start_rules(settings: Settings) -> StartRules:
         max_personalities=settings.max_personalities,
         max_synonyms=settings.max_synonyms_per_personality,
         prefix_max_chars=settings.screen_prefix_max_chars,
+        utterance_max_chars=settings.user_utt_max_tokens * MAX_CHARS_PER_TOKEN,
         sampling_ranges=sampling_ranges(settings),
     )

@@ -376,6 +376,9 @@ class WebSocketSettings(Group):
     ws_max_frame_bytes: int = number(
         1_048_576, 1024, 16_777_216, "bytes", "Longest frame taken from a client."
     )
+    http_max_body_bytes: int = number(
+        4_194_304, 1024, 268_435_456, "bytes", "Longest HTTP body taken from a client."
+    )
     ws_send_queue_max: int = number(
         512, 8, 100_000, "frames", "Frames waiting for a client that reads slowly."
     )

@@ -89,7 +89,7 @@ def test_each_message_is_counted_once() -> None:
     messages = [Message("user", "a"), Message("assistant", "b")]
     for _ in range(3):
         overflow(messages, 100, count)
-    assert counted == ["a", "b"]
+    assert counted == ["b", "a"]
     assert [message.tokens for message in messages] == [4, 4]
 
 
@@ -193,3 +193,31 @@ def test_a_shortened_reply_is_counted_anew() -> None:
     history = History([Message("assistant", "Hello there.", tokens=3)])
     history.keep_heard(Heard(chars=5))
     assert history.messages[0].tokens is None
+
+
+def test_of_a_transcript_without_end_the_newest_messages_are_kept() -> None:
+    text = "".join(f"User: {number}\nAssistant: yes\n" for number in range(5000))
+    messages = parse_transcript(text)
+    assert len(messages) == 1000
+    assert [m.content for m in messages[-2:]] == ["4999", "yes"]
+
+
+def test_no_more_is_counted_than_could_fit() -> None:
+    counted: list[str] = []
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return 10
+
+    messages = [Message("user", "word") for _ in range(1000)]
+    assert overflow(messages, 100, count) == 994
+    assert len(counted) == 11
+
+
+def test_a_message_that_cannot_fit_is_not_even_counted() -> None:
+    def count(text: str) -> int:
+        assert len(text) < 100
+        return 1
+
+    messages = [Message("user", "x" * 1_000_000), Message("user", "word")]
+    assert overflow(messages, 100, count) == 1

@@ -9,8 +9,6 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from starlette.responses import PlainTextResponse
-from starlette.types import Message, Receive, Scope, Send
 
 from tests.unit.conftest import MakeSettings
 from tests.unit.stand_ins import (
@@ -23,7 +21,7 @@ from tests.unit.stand_ins import (
     server_with,
 )
 from yap.errors import EngineFailed, YapError
-from yap.http import ChatMessage, SendDeadline, classify, stream_turn
+from yap.http import ChatMessage, classify, stream_turn
 from yap.protocol import ErrorCode
 from yap.server import Server
 
@@ -275,55 +273,3 @@ async def test_while_the_server_drains_there_is_no_decision(api: MakeApi) -> Non
     with pytest.raises(YapError) as raised:
         await classify(at.server, "look", [])
     assert raised.value.code is ErrorCode.SERVER_DRAINING
-
-
-# The deadline of each send
-
-
-class Wire:
-    """An HTTP client that takes the first `quick` messages and then no more."""
-
-    def __init__(self, quick: int) -> None:
-        self.quick = quick
-        self.taken: list[Message] = []
-
-    async def receive(self) -> Message:
-        return {"type": "http.request"}
-
-    async def send(self, message: Message) -> None:
-        if len(self.taken) >= self.quick:
-            await asyncio.Event().wait()
-        self.taken.append(message)
-
-
-async def hello(scope: Scope, receive: Receive, send: Send) -> None:
-    await PlainTextResponse("hello")(scope, receive, send)
-
-
-async def test_a_client_that_reads_gets_its_answer() -> None:
-    wire = Wire(quick=9)
-    await SendDeadline(hello, lambda: 0.05)({"type": "http"}, wire.receive, wire.send)
-    assert [message["type"] for message in wire.taken] == [
-        "http.response.start",
-        "http.response.body",
-    ]
-
-
-async def test_a_client_that_does_not_read_is_cut_off() -> None:
-    wire = Wire(quick=1)
-    with pytest.raises(TimeoutError):
-        await SendDeadline(hello, lambda: 0.05)({"type": "http"}, wire.receive, wire.send)
-
-
-async def test_sends_of_a_websocket_have_no_deadline_here() -> None:
-    given: list[Send] = []
-
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        given.append(send)
-
-    def no_deadline() -> float:
-        raise AssertionError("asked for the deadline")
-
-    wire = Wire(quick=0)
-    await SendDeadline(app, no_deadline)({"type": "websocket"}, wire.receive, wire.send)
-    assert given == [wire.send]

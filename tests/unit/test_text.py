@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 import unicodedata
 
 import pytest
@@ -48,3 +50,35 @@ def test_cleaned_text_can_be_sent_and_shown(text: str) -> None:
     cleaned.encode()
     assert cleaned == cleaned.strip()
     assert not [c for c in cleaned if unicodedata.category(c) == "Cc" and c not in "\t\r\n"]
+
+
+@pytest.mark.parametrize("marks", ["\u0301\u0316", "\u0f73", "\uff9e", "\U0001d165"])
+def test_any_number_of_accents_takes_no_time(marks: str) -> None:
+    begun = time.perf_counter()
+    cleaned = clean_text("e" + marks * 200_000)
+    assert time.perf_counter() - begun < 1  # it was minutes: sorting takes the square
+    assert len(cleaned) < 100
+
+
+def test_accents_that_somebody_writes_stay() -> None:
+    assert clean_text("e\u0301") == "\u00e9"
+    assert clean_text("Vie\u0302\u0323t") == "Vi\u1ec7t"
+    assert clean_text("z" + "\u0337" * 30) == "z" + "\u0337" * 30
+
+
+def test_whatever_unicode_sorts_is_cut() -> None:
+    from yap.text import _long_runs
+
+    cut = _long_runs()
+    for code in range(sys.maxunicode + 1):
+        if unicodedata.combining(unicodedata.normalize("NFKD", chr(code))[0]):
+            assert cut.fullmatch(chr(code) * 31), hex(code)
+
+
+@pytest.mark.parametrize(("most", "kept"), [(0, ""), (3, "abc"), (9, "abcdef"), (None, "abcdef")])
+def test_the_start_of_a_text_is_kept(most: int | None, kept: str) -> None:
+    assert clean_text("abcdef", most) == kept
+
+
+def test_letters_that_unfold_are_cut_too() -> None:
+    assert len(clean_text("\ufdfa" * 100, 100)) == 100

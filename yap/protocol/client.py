@@ -106,7 +106,7 @@ class Start(HeardModel):
     ] = None
     history: Annotated[tuple[HistoryMessage, ...] | None, BeforeValidator(fields.history)] = None
     history_text: Annotated[str | None, BeforeValidator(fields.optional_text)] = None
-    user_utterance: Annotated[str, BeforeValidator(fields.text)] = ""
+    user_utterance: Annotated[str, BeforeValidator(fields.utterance)] = ""
     request_id: str | None = None
 
     @model_validator(mode="before")
@@ -188,6 +188,9 @@ def _persona_text_alias(data: Any) -> Any:
     return data
 
 
+MAX_ID_CHARS = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """A client frame whose kind is known and whose fields are not checked yet."""
@@ -223,8 +226,17 @@ def parse(text: str, *, cancel_sentinel: str, end_sentinel: str) -> Envelope:
         raise ProtocolError(
             ErrorCode.INVALID_MESSAGE, 'The frame has no type; add one, such as "start".'
         )
-    request_id = data.get("request_id")
-    return Envelope(str(kind).strip().lower(), data, str(request_id) if request_id else None)
+    return Envelope(str(kind).strip().lower(), data, _request_id(data.get("request_id")))
+
+
+def _request_id(value: object) -> str | None:
+    """What is echoed: a string or a number. Anything else, and what is too long, is ignored."""
+    if not value or isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    if isinstance(value, int) and value.bit_length() > MAX_ID_CHARS:
+        return None
+    text = str(value)
+    return text if len(text) <= MAX_ID_CHARS else None
 
 
 def read_start(envelope: Envelope, rules: StartRules) -> Start:
@@ -243,6 +255,12 @@ def read_start(envelope: Envelope, rules: StartRules) -> Start:
     ):
         raise ProtocolError(
             ErrorCode.INVALID_SESSION_ID, "session_id must be a string or a number."
+        )
+    length = session_id.bit_length() if isinstance(session_id, int) else len(str(session_id))
+    if length > MAX_ID_CHARS:
+        raise ProtocolError(
+            ErrorCode.INVALID_SESSION_ID,
+            f"session_id is too long; at most {MAX_ID_CHARS} characters may be.",
         )
     return read(Start, envelope, rules)
 

@@ -19,6 +19,8 @@ from yap.protocol.codes import ErrorCode
 from yap.text import clean_text
 
 MAX_HISTORY_MESSAGES = 1000
+# A text of more than so many times its limit is not cleaned, to see whether it fits then.
+_TOO_LONG = 8
 # A number as people write it. Python reads more ("1_0", "infinity").
 _NUMERIC = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -34,6 +36,7 @@ class StartRules:
     max_personalities: int = 50
     max_synonyms: int = 10
     prefix_max_chars: int = 30
+    utterance_max_chars: int = 5600
     sampling_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -90,6 +93,12 @@ def chat_prompt(value: object, info: ValidationInfo) -> object:
     text = clean_text(value)
     if not text:
         refuse(ErrorCode.INVALID_CHAT_PROMPT, "chat_prompt holds no visible text.")
+    if len(text) > rules.prompt_max_chars:
+        refuse(
+            ErrorCode.INVALID_CHAT_PROMPT,
+            f"chat_prompt has {len(text)} characters once its ligatures are written out; at most "
+            f"{rules.prompt_max_chars} may be.",
+        )
     return text
 
 
@@ -100,11 +109,14 @@ def prefix(value: object, info: ValidationInfo) -> object:
         return None
     if not isinstance(value, str):
         refuse(code, f"{name} must be a string.")
-    text = clean_text(value)
     limit = rules_of(info).prefix_max_chars
-    if len(text) > limit:
-        refuse(code, f"{name} has {len(text)} characters; at most {limit} may be.")
-    return text or None
+    length = len(value)
+    if length <= _TOO_LONG * limit:
+        text = clean_text(value)
+        length = len(text)
+        if length <= limit:
+            return text or None
+    refuse(code, f"{name} has {length} characters; at most {limit} may be.")
 
 
 def number(value: object, info: ValidationInfo) -> object:
@@ -120,7 +132,9 @@ def number(value: object, info: ValidationInfo) -> object:
     if isinstance(value, str) and not _NUMERIC.fullmatch(value.strip()):
         refuse(invalid, f"{name} must be {kind}.")
     try:
-        number = int(value) if whole and isinstance(value, str) else float(value)
+        number = float(value)
+        if whole and isinstance(value, str):
+            int(value)  # "5.0" is no whole number, though 5.0 is one
     except (ValueError, OverflowError):
         refuse(invalid, f"{name} must be {kind}.")
     if not math.isfinite(number) or (whole and number != int(number)):
@@ -144,9 +158,16 @@ def text(value: object, info: ValidationInfo) -> object:
     return clean_text(value)
 
 
+def utterance(value: object, info: ValidationInfo) -> object:
+    """A text whose start is kept where it is too long."""
+    if not isinstance(value, str):
+        return text(value, info)
+    return clean_text(value, rules_of(info).utterance_max_chars)
+
+
 def full_text(value: object, info: ValidationInfo) -> object:
-    """A string with something in it."""
-    cleaned = text(value, info)
+    """A text with something in it, of which the start is kept where it is too long."""
+    cleaned = utterance(value, info)
     if not cleaned:
         name = info.field_name or "text"
         refuse(ErrorCode(f"missing_{name}"), f"{name} holds no visible text.")
@@ -254,7 +275,8 @@ def _synonyms(name: str, raw: object, rules: StartRules, seen: set[str]) -> tupl
         )
     synonyms = []
     for item in raw:
-        synonym = clean_text(item).lower() if isinstance(item, str) else ""
+        readable = isinstance(item, str) and len(item) <= _TOO_LONG * rules.personality_max_len
+        synonym = clean_text(item).lower() if readable else ""
         if not 0 < len(synonym) <= rules.personality_max_len:
             refuse(
                 ErrorCode.INVALID_PERSONALITY_SYNONYM,

@@ -22,8 +22,13 @@ from models.training.screen.grammar import (
 )
 from models.training.screen.noise import surface, typed
 from models.training.screen.splits import SPLITS, Split, split_families
+from models.training.screen.talks import Talk, load_talks, split_talks
 
 POSITIVE_SHARE = 0.32
+# Of the rows, so many are a line of a whole conversation, with all that was said before it.
+TALK_SHARE = 0.35
+# A line that is not elliptic needs no more than this many lines before it to be understood.
+_CONTEXT_LINES = 8
 CHUNK_ROWS = 4000
 REPEATS_OF_ONE_CORE = 3
 # Classes that need more rows than the rest: the two everyday ones, and those where a small model
@@ -64,6 +69,7 @@ class Sampler:
     lexicon: Lexicon
     choices: dict[int, list[tuple[str, list[tuple[Family, list[Template]]]]]]
     weights: dict[int, list[float]]
+    talks: tuple[Talk, ...]
 
     def template(self, rng: Random, label: int) -> tuple[Family, Template]:
         """Draw a class by weight, then a family, then a template, each with the given label."""
@@ -102,12 +108,15 @@ def sampler(split: Split) -> Sampler:
         label: [CLASS_WEIGHT.get(name, 1.0) * len(members) ** 0.5 for name, members in items]
         for label, items in listed.items()
     }
-    return Sampler(load_lexicon(training=split == "train"), listed, weights)
+    talks = split_talks(load_talks())[split]
+    return Sampler(load_lexicon(training=split == "train"), listed, weights, talks)
 
 
 def draw(source: Sampler, rng: Random) -> Row:
-    """Draw one row: a scripted core, then random history in front of it."""
+    """Draw one row: a line of a conversation, or a scripted core behind random history."""
     label = int(rng.random() < POSITIVE_SHARE)
+    if rng.random() < TALK_SHARE:
+        return _draw_from_talk(source, label, rng)
     family, template = source.template(rng, label)
     scripted = [tidy(line) for line in _scripted_lines(source, template, rng)]
     lines = [typed(line, rng) for line in scripted[:-1]]
@@ -119,6 +128,23 @@ def draw(source: Sampler, rng: Random) -> Row:
     ]
     return Row("\n".join(history + lines), label, family.phrase_class, family.id,
                normalise("\n".join(scripted)))  # fmt: skip
+
+
+def _draw_from_talk(source: Sampler, label: int, rng: Random) -> Row:
+    while True:
+        talk = rng.choice(source.talks)
+        steps = [step for step, of in enumerate(talk.labels) if of == label]
+        if steps:
+            break
+    step = rng.choice(steps)
+    begin = 0 if rng.random() < 0.6 else rng.randint(0, max(0, step - _CONTEXT_LINES))
+    lines = [tidy(expand(line, source.lexicon, rng)) for line in talk.lines[begin : step + 1]]
+    history: list[str] = []
+    if rng.random() < 0.15:
+        for _ in range(rng.randint(1, 12)):
+            history += source.passage(rng, int(rng.random() < 0.2))
+    text = "\n".join(typed(line, rng, careful=True) for line in (*history, *lines))
+    return Row(text, label, "talk", f"talk/{talk.id}/{step}", normalise("\n".join(lines[-3:])))
 
 
 def _scripted_lines(source: Sampler, template: Template, rng: Random) -> list[str]:

@@ -42,10 +42,16 @@ def surface(text: str, rng: Random, *, is_request: bool) -> str:
     return typed(text, rng)
 
 
-def typed(text: str, rng: Random) -> str:
-    """Vary punctuation, capitals and spelling as hurried typists and transcribers do."""
+def typed(text: str, rng: Random, *, careful: bool = False) -> str:
+    """Vary punctuation, capitals and spelling as hurried typists and transcribers do.
+
+    careful: leave most question marks alone; in a conversation "better?" asks, "better" tells.
+    """
     draw = rng.random()
-    if draw < 0.35:
+    if careful:
+        if draw < (0.08 if text.endswith("?") else 0.3):
+            text = text.rstrip("?!.")
+    elif draw < 0.35:
         text = text.rstrip("?!.")
     elif draw < 0.5 and text[-1:].isalnum():
         text += rng.choice((".", "!", "...", "?", "??"))

@@ -44,7 +44,7 @@ from models.training.screen.tokenizer import (
 )
 
 TOKENIZER_ROWS = 80_000
-MASK_RATES = (0.0, 0.06, 0.15)
+MASK_RATES = (0.0, 0.08, 0.18)
 CLASS_LOSS_WEIGHT = 0.3
 MASK_LOSS_WEIGHT = 0.2
 EMA_DECAY = 0.998

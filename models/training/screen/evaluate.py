@@ -25,10 +25,10 @@ import transformers
 from models.training.screen.card import render
 from models.training.screen.data import Row, dataset
 from models.training.screen.grammar import load_families
-from models.training.screen.metrics import DEFAULT_THRESHOLD, Labels, Probabilities, report
 from models.training.screen.predict import Predictor
 from models.training.screen.probe import Probe, load_probe
 from models.training.screen.splits import SPLITS, split_families
+from yap.screen.quality import DEFAULT_THRESHOLD, Labels, Probabilities, report
 
 KEYWORDS = re.compile(
     r"screen|\blook|\bsee\b|\bpic|check (this|my)|snap|peek|capture", re.IGNORECASE

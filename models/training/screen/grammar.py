@@ -6,8 +6,10 @@ A grammar file holds families; a family is a set of lines that share a phrasing:
     + a template that asks for the screen
     - a template that does not
 
-The optional `train` pins the everyday phrasings to the training split, so that the shipped model
-has met them. Every other family is placed by `models.training.screen.splits`.
+A family is of the class that its file is named after, or that stands before its name:
+`@ class/family_name`. The optional `train` pins the everyday phrasings to the training split, so
+that the shipped model has met them. Every other family is placed by
+`models.training.screen.splits`.
 """
 
 from __future__ import annotations
@@ -171,7 +173,7 @@ def _load_file(path: Path) -> list[Family]:
         mark, _, body = line.partition(" ")
         if mark == "@":
             if templates:
-                families.append(Family(path.stem, name, pinned, tuple(templates)))
+                families.append(_family(path.stem, name, templates, pinned=pinned))
             name, _, pin = body.partition(" ")
             pinned, templates = pin == "train", []
         elif mark in ("+", "-"):
@@ -179,6 +181,13 @@ def _load_file(path: Path) -> list[Family]:
         else:
             raise GrammarError(f"{path.name}: {line!r} must start with '@', '+', '-' or '#'")
     return families
+
+
+def _family(file: str, name: str, templates: list[Template], *, pinned: bool) -> Family:
+    phrase_class, slash, rest = name.partition("/")
+    if not slash:
+        phrase_class, rest = file, name
+    return Family(phrase_class, rest, pinned, tuple(templates))
 
 
 def _content_lines(path: Path) -> list[str]:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from models.training.screen.metrics import Probabilities
 from models.training.screen.tokenizer import MAX_TOKENS
+from yap.screen.quality import Probabilities
 
 BATCH_ROWS = 32
 

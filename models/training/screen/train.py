@@ -32,7 +32,6 @@ from transformers import LongformerForSequenceClassification
 
 from models.training.screen.batches import Batch, Example, collate, endless, examples, plan
 from models.training.screen.data import dataset
-from models.training.screen.metrics import fit_temperature
 from models.training.screen.model import build_model, dense_encode, save_model
 from models.training.screen.tokenizer import (
     EOS_ID,
@@ -42,6 +41,7 @@ from models.training.screen.tokenizer import (
     encode,
     train_tokenizer,
 )
+from yap.screen.quality import fit_temperature
 
 TOKENIZER_ROWS = 80_000
 MASK_RATES = (0.0, 0.08, 0.18)
@@ -113,7 +113,7 @@ def main() -> None:
     log = _fit(model, train, validation, len(class_names), settings)
     logits = _logits(model, validation, settings)
     labels = np.array([e.label for e in validation])
-    temperature = fit_temperature(logits, labels)
+    temperature = fit_temperature(logits[:, 1] - logits[:, 0], labels)
     settings.out.mkdir(parents=True, exist_ok=True)
     save_model(model.cpu(), settings.out, temperature)
     tokenizer.save_pretrained(settings.out)

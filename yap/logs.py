@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -34,3 +36,28 @@ def configure_logging(level: str, style: Literal["text", "json"]) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(level)
     logger.propagate = False
+
+
+class Seldom:
+    """Logs what happens over and over once in `seconds`, by key, and how often it was held back."""
+
+    def __init__(
+        self, logger: logging.Logger, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._logger = logger
+        self._seconds = seconds
+        self._clock = clock
+        self._last: dict[str, float] = {}
+        self._held_back: dict[str, int] = {}
+
+    def error(self, key: str, message: str, *args: object, with_traceback: bool = False) -> None:
+        """Log at ERROR, unless `key` was logged less than `seconds` ago."""
+        now = self._clock()
+        if key in self._last and now - self._last[key] < self._seconds:
+            self._held_back[key] = self._held_back.get(key, 0) + 1
+            return
+        held_back = self._held_back.pop(key, 0)
+        self._last[key] = now
+        if held_back:
+            message = f"{message} (and {held_back} times more since this was last said)"
+        self._logger.error(message, *args, exc_info=with_traceback)

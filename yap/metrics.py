@@ -52,6 +52,12 @@ class Metrics:
             ["status", "source"],
             registry=registry,
         )
+        self.early_replies = Counter(
+            "yap_early_replies_total",
+            "Replies begun while the classifier decided, by whether they were used.",
+            ["used"],
+            registry=registry,
+        )
         self.completion_tokens = Counter(
             "yap_completion_tokens_total", "Tokens that the chat model made.", registry=registry
         )

@@ -23,6 +23,7 @@ from yap.persona_library import DEFAULT_FOLDER as PERSONA_FOLDER
 from yap.persona_library import PersonaLibrary
 from yap.protocol import Envelope, ErrorCode, StartRules
 from yap.screen.classifier import ScreenClassifier
+from yap.screen.language import LanguageGate
 from yap.screen.router import ScreenRouter
 from yap.screen.rules import DEFAULT_FOLDER as RULES_FOLDER
 from yap.screen.rules import load_rules
@@ -90,6 +91,8 @@ class Server:
             await asyncio.to_thread(clean_text, "\u00e9")  # its tables are made on first use
             if self.resources.router is not None and self._classifier is not None:
                 self.resources.router.rules = await asyncio.to_thread(load_rules, RULES_FOLDER)
+                if self.settings.tool_language_filter:
+                    self.resources.router.gate = await asyncio.to_thread(LanguageGate)
                 await self._classifier.start()
             if self._chat is not None:
                 await self._chat.start()

@@ -348,14 +348,21 @@ class ScreenSettings(Group):
         "requests",
         "Requests waiting for the classifier; over it the answer is no.",
     )
-    tool_microbatch_max_size: int = number(
-        32, 1, 1024, "requests", "Most requests in one batch.", pending="the classifier's batcher"
+    tool_microbatch_max_size: int = number(32, 1, 1024, "requests", "Most requests in one batch.")
+    tool_microbatch_max_tokens: int = number(
+        8192, 16, 1_048_576, "tokens", "Most tokens in one batch, padding included."
     )
     tool_language_filter: Flag = setting(
-        True, "Answer no to utterances that are not English.", pending="the language gate"
+        True,
+        "Answer no to utterances that are not English, without asking the classifier. Turn it off "
+        "for a classifier that knows other languages.",
     )
-    tool_compile: Flag = setting(
-        False, "Compile the classifier at start.", pending="the classifier's compiled buckets"
+    tool_overlap: Flag = setting(
+        True, "Begin the reply while the classifier decides; it is not sent before the decision."
+    )
+    tool_compile: Flag = setting(True, "Capture the classifier as CUDA graphs at start, on a GPU.")
+    tool_int8: Flag = setting(
+        False, "Quantize the classifier's linear layers to 8 bits at start, on a CPU."
     )
 
 

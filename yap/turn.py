@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal
 
+from yap.ahead import Ahead
 from yap.chat.engine import ChatEngine, Piece
 from yap.errors import EngineFailed, ServerError, TurnTimeout, YapError
 from yap.history import CHARS_PER_TOKEN, overflow
@@ -78,6 +79,8 @@ class Turn:
         self._task: asyncio.Task[None] | None = None
         self._life = TurnLife()
         self._cancel_request_id: str | None = None
+        self._revoked = ""  # what was sent, and taken back before the client got it
+        self._early: Ahead[Piece] | None = None  # begun before the decision
         self.opening: ServerFrame | None = None  # sent before all else, also by a cancelled turn
         self.settled = asyncio.Event()  # the history holds what came of the turn
         self._sent: list[str] = []
@@ -102,6 +105,7 @@ class Turn:
         if not self._life.on(TurnEvent.CANCEL):
             return False
         self._cancel_request_id = request_id
+        self._revoked = self._outbox.discard_tokens(self.id)
         # A task that never ran would be cancelled without a trace; `_open` looks at the state.
         if has_run:
             self._task.cancel()
@@ -146,13 +150,15 @@ class Turn:
 
     async def _play(self) -> FinishReason:
         await self._open()
-        prefix = ""
-        router = self._resources.router if self._routed else None
-        if router is not None and await self._decide(router):
-            prefix = self._check_screen_prefix
+        router, chat = self._resources.router if self._routed else None, self._resources.chat
         reason: FinishReason = "stop"
-        if self._resources.chat is not None:
-            reason = await self._reply(self._resources.chat, prefix)
+        try:
+            look = router is not None and await self._decide(router)
+            if chat is not None:
+                reason = await self._reply(chat, look=look)
+        finally:
+            if self._early is not None:
+                await self._early.drop()
         self._stop_if_cancelled()
         await self._outbox.put(Final(normalized_text="".join(self._sent), turn_id=self.id))
         return reason
@@ -171,9 +177,13 @@ class Turn:
     async def _decide(self, router: ScreenRouter) -> bool:
         """Send the `toolcall`. True if the client is to capture the screen."""
         self._life.on(TurnEvent.ROUTE)
-        decision = await router.decide(
-            self._utterance, self.session.history.user_lines(), self._personalities
-        )
+        decision = router.decide_at_once(self._utterance, self._personalities)
+        if decision is None:
+            earlier = self.session.history.user_lines()
+            if self._resources.chat is not None and self._resources.settings.tool_overlap:
+                # Most turns need no screenshot. Their reply is prefilled while that is found out.
+                self._early = Ahead(self._pieces(self._resources.chat, self.id))
+            decision = await router.ask_classifier(self._utterance, earlier)
         self._stop_if_cancelled()
         self._toolcall_ms = self._elapsed_ms()
         self._resources.metrics.toolcall_seconds.observe(self._toolcall_ms / 1000)
@@ -182,17 +192,12 @@ class Turn:
         )
         return decision.asks_for_screen
 
-    async def _reply(self, chat: ChatEngine, prefix: str) -> FinishReason:
+    async def _reply(self, chat: ChatEngine, *, look: bool) -> FinishReason:
         self._life.on(TurnEvent.REPLY)
-        history = self.session.history
-        user = f"{prefix} {self._utterance}".rstrip() if prefix else self._utterance
-        prompt = await chat.prepare(self._persona, history.messages, user)
-        history.drop(prompt.dropped)
         reason: FinishReason = "stop"
         speech = _Coalescer(self._resources.settings.stream_flush_ms / 1000)
         cleaner = None if self._sampling.sanitize_output is False else Sanitizer()
-        stream = chat.stream(prompt, self._sampling, self.id)
-        async with contextlib.aclosing(self._within_deadlines(stream)) as pieces:
+        async with contextlib.aclosing(await self._chosen(chat, look=look)) as pieces:
             async for piece in pieces:
                 self._last = piece
                 text = cleaner.feed(piece.text) if cleaner else piece.text
@@ -202,6 +207,30 @@ class Turn:
         rest = cleaner.finish() if cleaner else ""
         await self._say(speech.rest() + rest)
         return reason
+
+    async def _chosen(self, chat: ChatEngine, *, look: bool) -> AsyncGenerator[Piece]:
+        """The reply to be streamed: the one that has begun already, unless the screen is needed."""
+        if self._early is None:
+            return self._pieces(chat, self.id, look=look)
+        self._resources.metrics.early_replies.labels("no" if look else "yes").inc()
+        if not look:
+            return self._early.items()
+        await self._early.drop()
+        # All of its prompt but the last message is in the prefix cache now.
+        return self._pieces(chat, f"{self.id}-look", look=True)
+
+    async def _pieces(
+        self, chat: ChatEngine, request_id: str, *, look: bool = False
+    ) -> AsyncGenerator[Piece]:
+        """The model's reply to the utterance; with `look`, to one that says so."""
+        history = self.session.history
+        user = f"{self._check_screen_prefix} {self._utterance}" if look else self._utterance
+        prompt = await chat.prepare(self._persona, history.messages, user.rstrip())
+        history.drop(prompt.dropped)
+        stream = chat.stream(prompt, self._sampling, request_id)
+        async with contextlib.aclosing(self._within_deadlines(stream)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def _within_deadlines(self, stream: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
         """`stream`, with a deadline for its first piece and one for all of it."""
@@ -237,8 +266,9 @@ class Turn:
         self._life.on(TurnEvent.FINISH)
         cancelled = reason == "cancelled"
         said = "".join(self._sent)
-        if cancelled:
+        if cancelled:  # a piece may have found room just when it was cancelled
             said = said.removesuffix(self._outbox.discard_tokens(self.id))
+            said = said.removesuffix(self._revoked)
         self._remember(said)
         self.settled.set()
         usage = self._usage()

@@ -12,7 +12,8 @@ from typing import Literal
 
 import pytest
 
-from yap.logs import JsonFormatter, configure_logging
+from tests.unit.stand_ins import Clock
+from yap.logs import JsonFormatter, Seldom, configure_logging
 
 
 @pytest.fixture
@@ -81,3 +82,20 @@ def test_importing_the_package_sets_no_logging_up() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[] []\n"
+
+
+def test_what_happens_over_and_over_is_said_seldom_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = Clock()
+    seldom = Seldom(logging.getLogger("tests.seldom"), 60, clock)
+    for second in range(130):
+        clock.now = 1000.0 + second
+        seldom.error("a", "It broke at %d", second)
+    seldom.error("b", "Another thing broke")
+    assert [record.getMessage() for record in caplog.records] == [
+        "It broke at 0",
+        "It broke at 60 (and 59 times more since this was last said)",
+        "It broke at 120 (and 59 times more since this was last said)",
+        "Another thing broke",
+    ]

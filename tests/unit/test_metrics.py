@@ -17,6 +17,7 @@ def test_the_names_of_the_metrics(metrics: Metrics, registry: CollectorRegistry)
         "yap_toolcall_seconds",
         "yap_time_to_first_token_seconds",
         "yap_router_decisions",
+        "yap_early_replies",
         "yap_completion_tokens",
         "yap_prompt_tokens",
     }

@@ -234,7 +234,7 @@ def test_remote_code_is_trusted_for_named_models_only(model: Path) -> None:
         ("CHAT_TOP_K", "many", "give a whole number of tokens from 0 to 100000 (default 30)"),
         ("CHAT_GPU_FRAC", "nan", "give a number from 0.01 to 0.95"),
         ("GEN_TIMEOUT_S", "inf", "give a number of seconds from 0.1 to 3600 (default 60)"),
-        ("TOOL_COMPILE", "maybe", "give 1, true, yes or on, or 0, false, no or off (default 0)"),
+        ("TOOL_COMPILE", "maybe", "give 1, true, yes or on, or 0, false, no or off (default 1)"),
         ("DEPLOY_MODELS", "all", "give one of both, chat, tool (default both)"),
         ("TOOL_DEVICE", "tpu", "give one of auto, cpu, cuda (default auto)"),
         (

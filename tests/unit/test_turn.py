@@ -563,10 +563,78 @@ async def test_a_router_that_fails_itself_fails_the_turn_in_words(
     async def fail(*_args: Any) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(ScreenRouter, "_decide", fail)
+    monkeypatch.setattr(ScreenRouter, "ask_classifier", fail)
     assert order(await at.play()) == ["Error", "Done"]
     assert at.error.error_code is ErrorCode.INTERNAL_ERROR
     assert "secret" not in at.error.message
+
+
+# Begun before the decision
+
+
+async def test_the_reply_begins_while_the_classifier_decides(stage: MakeStage) -> None:
+    decides, replies = Gate(), Gate()
+    at = stage((replies, *REPLY), steps=[decides])
+    at.start()
+    await decides.reached()
+    await replies.reached()
+    replies.open()
+    await asyncio.sleep(0.01)
+    assert not at.outbox._frames  # and nothing of it is sent before the decision
+    decides.open()
+    assert order(await at.end()) == ["ToolCall", "Token", "Token", "Token", "Final", "Done"]
+    assert at.said == "Hello there."
+    assert (at.chat.streaming, at.chat.closed_streams) == (0, 1)
+    assert at.resources.metrics.early_replies.labels("yes")._value.get() == 1
+
+
+async def test_a_reply_that_should_have_seen_the_screen_is_dropped(stage: MakeStage) -> None:
+    at = stage(("never said", Gate()), REPLY, answer=1.0, steps=[0.02])
+    await at.play("what is this")
+    assert at.said == "Hello there."
+    assert [prompt.count("MUST CHECK SCREEN:") for prompt in at.chat.prompts] == [0, 1]
+    assert at.history == [("user", "what is this"), ("assistant", "Hello there.")]
+    assert (at.chat.streaming, at.chat.closed_streams) == (0, 2)
+    assert at.resources.metrics.early_replies.labels("no")._value.get() == 1
+
+
+@pytest.mark.parametrize("fault", [EngineFailed("It was lost."), ValueError("a bug")])
+async def test_an_early_reply_that_fails_and_is_not_wanted_is_no_failure(
+    stage: MakeStage, fault: Exception
+) -> None:
+    at = stage((fault,), REPLY, answer=1.0, steps=[0.02])
+    assert order(await at.play())[0] == "ToolCall"
+    assert at.done.finish_reason == "stop"
+
+
+async def test_an_early_reply_that_fails_and_is_wanted_fails_after_the_decision(
+    stage: MakeStage,
+) -> None:
+    at = stage((EngineFailed("It was lost."),), steps=[0.02])
+    assert order(await at.play()) == ["ToolCall", "Error", "Done"]
+
+
+async def test_a_turn_cancelled_while_it_decides_leaves_no_early_reply(stage: MakeStage) -> None:
+    replies = Gate()
+    at = stage((replies,), steps=[Gate()])
+    turn = at.start()
+    await replies.reached()
+    turn.cancel()
+    assert order(await at.end()) == ["Done"]
+    assert at.chat.streaming == 0
+    assert at.history == [("user", "hi")]
+
+
+async def test_the_overlap_can_be_turned_off(stage: MakeStage) -> None:
+    decides = Gate()
+    at = stage(REPLY, steps=[decides], tool_overlap=False)
+    at.start()
+    await decides.reached()
+    await asyncio.sleep(0.02)
+    assert not at.chat.prompts
+    decides.open()
+    await at.end()
+    assert at.said == "Hello there."
 
 
 async def test_a_prompt_without_room_is_refused_in_words(stage: MakeStage) -> None:

@@ -1,52 +1,45 @@
-"""The screenshot-intent classifier: a sequence classification model behind one thread.
+"""The screenshot-intent classifier, as the service sees it: a question, and a probability.
 
-The model is loaded and run in a thread of its own, so that the event loop never waits for it.
-The queue in front of that thread is bounded, and a caller who goes away before his turn costs
-nothing: his entry is cancelled and never computed.
+The model lives in a process of its own (`worker.py`), which this owns: it starts it, writes
+questions to it, gives each answer to whoever waits for it, ends it when it hangs, and starts it
+again when it has died. The queue in front of it is bounded, and whoever goes away before his turn
+costs nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
+import itertools
+import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from yap.errors import ServerError, StartupError
+from yap.history import MAX_CHARS_PER_TOKEN
+from yap.screen.checkpoint import Options
+from yap.screen.inputs import within_reach
 from yap.settings import Settings
-
-if TYPE_CHECKING:
-    import torch
 
 log = logging.getLogger(__name__)
 
-_WARM_UP_TEXTS = ("hey", "can you look at what is on my screen right now?")
-# More than any token of the vocabularies in use; bounds work on input that is not language.
-_MAX_CHARS_PER_TOKEN = 16
-# Label names that mean "capture the screen", as checkpoints for this task spell them.
-_POSITIVE_LABELS = frozenset(
-    {"screenshot", "take_screenshot", "yes", "true", "positive", "label_1"}
-)
-
-
-_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "longformer"})
+ROOT = Path(__file__).resolve().parent.parent.parent
+# A worker that was asked and has not answered anything for so many seconds hangs.
+HANGS_AFTER_S = 5.0
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 30.0
+_LONGEST_LINE = 1 << 20
 
 
 class QueueFullError(ServerError):
     """Too many texts wait for the classifier already."""
 
 
-@dataclass(slots=True)
-class _Loaded:
-    model: Any
-    tokenizer: Any
-    device: torch.device
-    positive: int
-    max_length: int
-    history_tokens: int
+class ClassifierFailedError(ServerError):
+    """The model raised on this text, or its process died or hangs."""
 
 
 class ScreenClassifier:
@@ -54,172 +47,207 @@ class ScreenClassifier:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._loaded: _Loaded | None = None
-        self._waiting = 0
-        self._pool = ThreadPoolExecutor(1, "yap-classifier")
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._ids = itertools.count(1)
+        # Oldest first, as dicts are.
+        self._asked: dict[int, asyncio.Future[float]] = {}
+        self._asked_at: dict[int, float] = {}
+        self._answered_at = 0.0
+        self._loaded = False
 
     @property
     def ready(self) -> bool:
-        """Whether `probability` may be called."""
-        return self._loaded is not None
+        """Whether `probability` may be called; stays so while a dead worker is started again."""
+        return self._loaded
 
     async def start(self) -> None:
-        """Load the model and run it once. Takes seconds; the event loop stays free.
+        """Start the worker; returns when its model is loaded. The event loop stays free.
 
         Raises:
             StartupError: the model cannot be served; the message says what to change.
         """
-        loop = asyncio.get_running_loop()
-        self._loaded = await loop.run_in_executor(self._pool, self._load)
+        self._process = await self._launch()
+        self._loaded = True
+        self._keeper = asyncio.create_task(self._keep(), name="classifier")
 
     async def close(self) -> None:
-        """Let go of the model."""
-        self._loaded = None
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """End the worker; it is gone when this returns."""
+        self._loaded = False
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        await self._end_worker()
+        self._fail(list(self._asked), "The screen classifier was stopped.")
 
     async def probability(self, utterance: str, earlier: Sequence[str]) -> float:
         """The calibrated probability, 0 to 1, that `utterance` asks to look at the screen now.
 
         Args:
             utterance: what the user just said. Over TOOL_MAX_LENGTH tokens its start is cut off.
-            earlier: what he said before, oldest first. The newest lines that fit into
-                TOOL_HISTORY_TOKENS together are read as context.
+            earlier: what he said before, oldest first, without the utterance. The newest lines
+                that fit into TOOL_HISTORY_TOKENS together are read as context.
 
         Raises:
             QueueFullError: TOOL_QUEUE_MAX texts are waiting.
+            ClassifierFailedError: the model failed on it, or its process is not there.
         """
-        loaded = self._loaded
-        if loaded is None:
-            raise ServerError("The screen classifier is not ready.")
-        if self._waiting >= self._settings.tool_queue_max:
+        process = self._process
+        if process is None or process.stdin is None or process.returncode is not None:
+            raise ClassifierFailedError("The screen classifier is not running.")
+        if len(self._asked) >= self._settings.tool_queue_max:
             raise QueueFullError("The screen classifier's queue is full.")
-        self._waiting += 1
+        number = next(self._ids)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[float] = loop.create_future()
+        self._asked[number], self._asked_at[number] = answer, loop.time()
         try:
-            # A cancelled caller cancels the entry, if the thread has not begun with it.
-            return await asyncio.get_running_loop().run_in_executor(
-                self._pool, _classify, loaded, utterance, tuple(earlier)
-            )
+            process.stdin.write(self._question(number, utterance, earlier))
+            return await answer
+        except asyncio.CancelledError:
+            if process.returncode is None:
+                process.stdin.write(b'{"drop": %d}\n' % number)
+            raise
         finally:
-            self._waiting -= 1
+            self._forget(number)
 
-    def _load(self) -> _Loaded:
-        import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
+    def _question(self, number: int, utterance: str, earlier: Sequence[str]) -> bytes:
         settings = self._settings
-        name = settings.tool_model
-        trust = settings.trusts_remote_code(name)
-        device = _device(settings)
+        question = {
+            "id": number,
+            "utterance": utterance[-settings.tool_max_length * MAX_CHARS_PER_TOKEN :],
+            "earlier": within_reach(earlier, settings.tool_history_tokens),
+        }
+        return json.dumps(question).encode() + b"\n"
+
+    def _forget(self, number: int) -> None:
+        self._asked.pop(number, None)
+        self._asked_at.pop(number, None)
+
+    # --- the worker -----------------------------------------------------------------------
+
+    async def _launch(self) -> asyncio.subprocess.Process:
+        settings = self._settings
+        arguments = {
+            "options": dataclasses.asdict(worker_options(settings)),
+            "logging": {"level": settings.app_log_level, "style": settings.app_log_format},
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "yap.screen.worker",
+            json.dumps(arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_LONGEST_LINE,
+            cwd=ROOT,
+        )
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                name, trust_remote_code=trust, truncation_side="left"
-            )
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                name,
-                trust_remote_code=trust,
-                dtype=torch.float16 if device.type == "cuda" else torch.float32,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError) as error:
-            raise StartupError(
-                f'TOOL_MODEL="{name}" cannot be loaded as a sequence classifier: there is no such '
-                "folder, no such model on the Hugging Face Hub that this machine can reach, or it "
-                "is of another kind."
-            ) from error
-        if info["missing_keys"]:
-            raise StartupError(
-                f'TOOL_MODEL="{name}" has no weights for {min(info["missing_keys"])}: it was '
-                "not trained as a sequence classifier."
-            )
-        if device.type == "cpu":
-            torch.set_num_threads(settings.tool_cpu_threads)
-        loaded = _Loaded(
-            model=model.to(device).eval(),
-            tokenizer=tokenizer,
-            device=device,
-            positive=positive_label(model.config.id2label),
-            max_length=min(
-                settings.tool_max_length, tokenizer.model_max_length, _positions(model.config)
-            ),
-            history_tokens=settings.tool_history_tokens,
-        )
-        for text in _WARM_UP_TEXTS:
-            _classify(loaded, text, ())
-        log.info("Screen classifier %s is loaded on %s", name, device)
-        return loaded
+            first = await _line(process)
+        except BaseException:
+            await _end(process)
+            raise
+        if first.get("ready"):
+            log.info("Screen classifier %s is loaded", settings.tool_model)
+            return process
+        await _end(process)
+        why = f'TOOL_MODEL="{settings.tool_model}" could not be loaded; the log says why.'
+        raise StartupError(str(first.get("refused") or why))
+
+    async def _end_worker(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            await _end(process)
+
+    async def _keep(self) -> None:
+        """Read answers while the worker lives; start another when it does not."""
+        while True:
+            reader = asyncio.create_task(self._read_answers(), name="classifier-answers")
+            watch = asyncio.create_task(self._watch(), name="classifier-watch")
+            try:
+                await asyncio.wait([reader, watch], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (reader, watch):
+                    task.cancel()
+                await asyncio.gather(reader, watch, return_exceptions=True)
+            await self._end_worker()
+            self._fail(list(self._asked), "The screen classifier's process has died.")
+            await self._launch_again()
+
+    async def _launch_again(self) -> None:
+        pause = _FIRST_RETRY_S
+        while True:
+            log.error("The screen classifier is started again in %.1f s", pause)
+            await asyncio.sleep(pause)
+            try:
+                self._process = await self._launch()
+            except (StartupError, OSError) as error:
+                log.error("The screen classifier did not start: %s", error)
+                pause = min(2 * pause, _LAST_RETRY_S)
+            else:
+                return
+
+    async def _read_answers(self) -> None:
+        process = self._process
+        while process is not None:
+            answer = await _line(process)
+            if not answer:
+                return
+            self._answered_at = asyncio.get_running_loop().time()
+            if answer.get("failed"):
+                self._fail(answer["ids"], "The screen classifier failed on it.")
+                continue
+            for number, probability in zip(answer["ids"], answer["probabilities"], strict=True):
+                waiting = self._asked.get(number)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(probability)
+
+    def _fail(self, numbers: Sequence[int], reason: str) -> None:
+        for number in numbers:
+            waiting = self._asked.get(number)
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(ClassifierFailedError(reason))
+
+    async def _watch(self) -> None:
+        """Return when the worker hangs."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(HANGS_AFTER_S / 5)
+            oldest = next(iter(self._asked_at.values()), None)
+            if oldest is None:
+                continue
+            if loop.time() - max(oldest, self._answered_at) > HANGS_AFTER_S:
+                log.error("The screen classifier has not answered for %.0f s", HANGS_AFTER_S)
+                return
 
 
-def positive_label(labels: dict[int, str]) -> int:
-    """The index of the label that means "capture the screen".
-
-    Raises:
-        StartupError: the labels are not two, or none of them is known to mean that.
-    """
-    known = [i for i, label in labels.items() if label.strip().lower() in _POSITIVE_LABELS]
-    if len(labels) != 2 or len(known) != 1:
-        raise StartupError(
-            f"TOOL_MODEL must have two labels, one of them named like {sorted(_POSITIVE_LABELS)}; "
-            f"its config has {list(labels.values())}. Set id2label in its config.json."
-        )
-    return int(known[0])
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
 
 
-def _positions(config: Any) -> int:
-    """The longest input of the model, in tokens."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None or positions < 0:  # relative positions have no end
-        return sys.maxsize
-    # The RoBERTa family, Longformer with it, counts positions from behind the padding token's.
-    offset = config.pad_token_id + 1 if config.model_type in _OFFSET_POSITIONS else 0
-    return int(positions) - offset
+async def _line(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    """The worker's next line; empty if it has died."""
+    if process.stdout is None:
+        return {}
+    line = await process.stdout.readline()
+    read: dict[str, Any] = json.loads(line) if line else {}
+    return read
 
 
-def _device(settings: Settings) -> torch.device:
-    import torch
-
-    if settings.tool_device == "cpu" or not torch.cuda.is_available():
-        if settings.tool_device == "cuda":
-            raise StartupError("TOOL_DEVICE=cuda, but no CUDA device is visible; use auto or cpu.")
-        return torch.device("cpu")
-    torch.cuda.set_per_process_memory_fraction(settings.tool_gpu_share)
-    return torch.device("cuda")
-
-
-def join_lines(
-    utterance: str, earlier: Sequence[str], budget: int, count: Callable[[str], int]
-) -> str:
-    """The classifier's input: the newest `earlier` lines that fit `budget`, then `utterance`.
-
-    Args:
-        budget: the most tokens that the earlier lines may have together.
-        count: tokens of a text.
-    """
-    lines = [utterance]
-    for line in reversed(earlier):
-        # A token is at most so long, so a line this long need not be counted.
-        if len(line) > budget * _MAX_CHARS_PER_TOKEN:
-            break
-        budget -= count(line)
-        if budget < 0:
-            break
-        lines.append(line)
-    return "\n".join(reversed(lines))
-
-
-def _classify(loaded: _Loaded, utterance: str, earlier: Sequence[str]) -> float:
-    """One forward pass; blocks. Runs in the classifier's thread only."""
-    import torch
-
-    tokenizer = loaded.tokenizer
-    text = join_lines(
-        utterance,
-        earlier,
-        loaded.history_tokens,
-        lambda line: len(tokenizer.encode(line, add_special_tokens=False)),
+def worker_options(settings: Settings) -> Options:
+    """How the settings want the checkpoint to be run."""
+    return Options(
+        model=settings.tool_model,
+        device=settings.tool_device,
+        gpu_share=settings.tool_gpu_share,
+        threads=settings.tool_cpu_threads,
+        max_length=settings.tool_max_length,
+        history_tokens=settings.tool_history_tokens,
+        batch_texts=settings.tool_microbatch_max_size,
+        batch_tokens=settings.tool_microbatch_max_tokens,
+        graphs=settings.tool_compile,
+        int8=settings.tool_int8,
+        trust_remote_code=settings.trusts_remote_code(settings.tool_model),
     )
-    inputs = tokenizer(text, truncation=True, max_length=loaded.max_length, return_tensors="pt").to(
-        loaded.device
-    )
-    with torch.inference_mode():
-        logits = loaded.model(**inputs).logits[0].float()
-    return float(torch.softmax(logits, dim=-1)[loaded.positive])

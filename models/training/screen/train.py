@@ -43,7 +43,7 @@ from models.training.screen.tokenizer import (
 )
 from yap.screen.quality import fit_temperature
 
-TOKENIZER_ROWS = 80_000
+TOKENIZER_ROWS = 120_000
 MASK_RATES = (0.0, 0.08, 0.18)
 CLASS_LOSS_WEIGHT = 0.3
 MASK_LOSS_WEIGHT = 0.2

@@ -1,178 +1,85 @@
-"""The classifier reads what was said last, one text at a time, and nobody waits for nothing."""
+"""The classifier's process: asked by many, it hangs, dies and comes back, and nobody is lost."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import pytest_asyncio
 
-from tests.unit.conftest import MakeSettings
-from tests.unit.screen.conftest import POSITIONS, WORDS, MakeModel
+from tests.unit.screen.conftest import WORDS, MakeModel
+from tests.unit.stand_ins import KEY
 from yap.errors import ServerError, StartupError
 from yap.screen import classifier as module
-from yap.screen.classifier import QueueFullError, ScreenClassifier, join_lines, positive_label
+from yap.screen.checkpoint import Checkpoint
+from yap.screen.classifier import (
+    ClassifierFailedError,
+    QueueFullError,
+    ScreenClassifier,
+    worker_options,
+)
+from yap.settings import Settings
 
+# A process takes seconds to import its libraries, so one serves all tests that leave it whole.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 Started = Callable[..., Awaitable[ScreenClassifier]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def screen_model(make_screen_model: MakeModel) -> str:
     return make_screen_model()
 
 
-@pytest.fixture
-async def started(make_settings: MakeSettings, screen_model: str) -> AsyncIterator[Started]:
+def settings_of(model: str, **fields: Any) -> Settings:
+    return Settings(text_api_key=KEY, tool_model=model, tool_device="cpu", **fields)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def one(screen_model: str) -> AsyncIterator[ScreenClassifier]:
+    """A classifier that runs, with a queue of three."""
+    classifier = ScreenClassifier(settings_of(screen_model, tool_queue_max=3))
+    await classifier.start()
+    yield classifier
+    await classifier.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def started(screen_model: str) -> AsyncIterator[Started]:
     """Starts classifiers with the settings that are given, and closes them."""
     opened: list[ScreenClassifier] = []
 
-    async def start(**fields: Any) -> ScreenClassifier:
-        settings = make_settings(**({"tool_model": screen_model, "tool_device": "cpu"} | fields))
-        opened.append(ScreenClassifier(settings))
+    async def start(model: str = screen_model, **fields: Any) -> ScreenClassifier:
+        opened.append(ScreenClassifier(settings_of(model, **fields)))
         await opened[-1].start()
         return opened[-1]
 
     yield start
-    for one in opened:
-        await one.close()
+    for classifier in opened:
+        await classifier.close()
 
 
-# Labels
+def process_of(one: ScreenClassifier) -> int:
+    assert one._process is not None
+    return one._process.pid
 
 
-@pytest.mark.parametrize(
-    ("labels", "index"),
-    [
-        (["other", "take_screenshot"], 1),
-        (["take_screenshot", "other"], 0),
-        (["LABEL_0", "LABEL_1"], 1),
-        (["no", "yes"], 1),
-        ([" Yes ", "No"], 0),
-        (["negative", "POSITIVE"], 1),
-        (["false", "true"], 1),
-        (["none", "screenshot"], 1),
-    ],
-)
-def test_the_label_that_means_yes_is_found(labels: list[str], index: int) -> None:
-    assert positive_label(dict(enumerate(labels))) == index
+class Halted:
+    """The classifier's process, stopped as a debugger stops it."""
 
+    def __init__(self, one: ScreenClassifier) -> None:
+        self.pid = process_of(one)
+        os.kill(self.pid, signal.SIGSTOP)
 
-@pytest.mark.parametrize(
-    "labels", [[], ["yes"], ["no", "maybe", "yes"], ["left", "right"], ["yes", "true"]]
-)
-def test_labels_that_do_not_tell_are_refused_in_words(labels: list[str]) -> None:
-    with pytest.raises(StartupError, match="id2label"):
-        positive_label(dict(enumerate(labels)))
-
-
-async def test_the_probability_is_of_the_positive_label(
-    started: Started, make_screen_model: MakeModel
-) -> None:
-    second = await started()
-    first = await started(tool_model=make_screen_model(["take_screenshot", "other"]))
-    yes, no = [await one.probability("w1 w2", []) for one in (second, first)]
-    assert yes + no == pytest.approx(1)
-    assert yes != pytest.approx(0.5, abs=1e-3)
-
-
-# What is read
-
-
-@pytest.mark.parametrize(
-    ("earlier", "budget", "joined"),
-    [
-        ([], 10, "now"),
-        (["a b", "c d"], 4, "a b\nc d\nnow"),
-        (["a b", "c d"], 3, "c d\nnow"),
-        (["a", "b b b", "c"], 3, "c\nnow"),
-        (["a b"], 0, "now"),
-        (["", "a"], 1, "\na\nnow"),
-        (["a", "b" * 1000], 60, "now"),
-    ],
-)
-def test_the_newest_earlier_lines_that_fit_are_read_too(
-    earlier: list[str], budget: int, joined: str
-) -> None:
-    assert join_lines("now", earlier, budget, lambda line: len(line.split())) == joined
-
-
-def test_a_line_that_cannot_fit_is_not_even_counted() -> None:
-    def count(line: str) -> int:
-        raise AssertionError(f"counted {len(line)} characters")
-
-    assert join_lines("now", ["x" * 1_000_000], 1536, count) == "now"
-
-
-async def test_earlier_lines_count(started: Started) -> None:
-    one = await started()
-    assert await one.probability("w1", []) != await one.probability("w1", ["w2"])
-    assert await one.probability("w1", ["w2"]) == await one.probability("w2 w1", [])
-
-
-async def test_history_is_kept_within_its_budget(started: Started) -> None:
-    one = await started(tool_history_tokens=3)
-    lines = ["w9 w9", "w2 w3", "w4"]
-    assert await one.probability("w1", lines) == await one.probability("w2 w3 w4 w1", [])
-
-
-async def test_of_a_text_too_long_the_newest_part_is_read(started: Started) -> None:
-    one = await started(tool_max_length=16)
-    newest = " ".join(WORDS[-14:])  # and <s> and </s>
-    assert await one.probability(" ".join(WORDS), []) == await one.probability(newest, [])
-    assert await one.probability(newest, [WORDS[0]]) == await one.probability(newest, [])
-    shorter = " ".join(WORDS[-13:])
-    assert await one.probability(newest, []) != await one.probability(shorter, [])
-
-
-@pytest.mark.parametrize("max_length", [POSITIONS, None])
-async def test_a_text_longer_than_the_model_can_read_is_cut_to_what_it_can(
-    started: Started, make_screen_model: MakeModel, max_length: int | None
-) -> None:
-    """Not every tokenizer says how much its model can read; the model's config does."""
-    one = await started(tool_model=make_screen_model(max_length=max_length))
-    newest = " ".join(WORDS[-(POSITIONS - 2) :])
-    assert await one.probability(" ".join(WORDS), []) == await one.probability(newest, [])
-
-
-@pytest.mark.parametrize("text", ["", " ", "\n", "not a known word", "\x00", "😀" * 50])
-async def test_any_text_gets_a_probability(started: Started, text: str) -> None:
-    assert 0 <= await (await started()).probability(text, [text]) <= 1
-
-
-# Waiting
-
-
-class Held:
-    """Holds the real forward pass until it is let go, and counts what is computed."""
-
-    def __init__(self, real: Callable[..., float]) -> None:
-        self._real = real
-        self.entered = threading.Semaphore(0)
-        self.go = threading.Event()
-        self.computed: list[str] = []
-
-    def __call__(self, loaded: Any, utterance: str, earlier: tuple[str, ...]) -> float:
-        self.entered.release()
-        assert self.go.wait(10)
-        self.computed.append(utterance)
-        return self._real(loaded, utterance, earlier)
-
-
-@pytest.fixture
-def hold(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Held]]:
-    """From the call on, forward passes are held."""
-    held = Held(module._classify)
-
-    def start() -> Held:
-        monkeypatch.setattr(module, "_classify", held)
-        return held
-
-    yield start
-    held.go.set()
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
 
 async def ask(one: ScreenClassifier, *texts: str) -> list[asyncio.Task[float]]:
@@ -181,94 +88,157 @@ async def ask(one: ScreenClassifier, *texts: str) -> list[asyncio.Task[float]]:
     return tasks
 
 
-async def test_over_the_bound_of_the_queue_nobody_waits(
-    started: Started, hold: Callable[[], Held]
-) -> None:
-    one = await started(tool_queue_max=3)
-    held = hold()
+async def comes_back(one: ScreenClassifier) -> float:
+    """Ask until there is an answer."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await one.probability("w1", [])
+            except ClassifierFailedError:
+                await asyncio.sleep(0.1)
+
+
+# Answers
+
+
+async def test_it_says_what_the_checkpoint_says(one: ScreenClassifier, screen_model: str) -> None:
+    checkpoint = Checkpoint(worker_options(settings_of(screen_model)))
+    for utterance, earlier in [("w1 w2", []), ("w1", ["w2", "w3 w4"]), ("", ["w1"])]:
+        expected = checkpoint.probabilities([checkpoint.token_ids(utterance, earlier)])
+        assert await one.probability(utterance, earlier) == pytest.approx(expected[0], abs=1e-6)
+
+
+async def test_everyone_gets_his_own_answer(one: ScreenClassifier) -> None:
+    alone = [await one.probability(word, []) for word in WORDS[:30]]
+    assert len({round(p, 6) for p in alone}) > 15
+    for begin in range(0, 30, 3):
+        words = WORDS[begin : begin + 3]
+        together = await asyncio.gather(*(one.probability(word, []) for word in words))
+        assert together == pytest.approx(alone[begin : begin + 3], abs=1e-6)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n", "not a known word", "\x00", "😀" * 50])
+async def test_any_text_gets_a_probability(one: ScreenClassifier, text: str) -> None:
+    assert 0 <= await one.probability(text, [text]) <= 1
+
+
+async def test_a_text_without_end_is_cut_before_it_is_sent(one: ScreenClassifier) -> None:
+    long = "x" * 10_000_000
+    assert len(one._question(1, long, [long, "hi", long])) < 20 * one._settings.tool_max_length
+    assert 0 <= await one.probability(long, [long]) <= 1
+
+
+# Waiting
+
+
+async def test_over_the_bound_of_the_queue_nobody_waits(one: ScreenClassifier) -> None:
+    halted = Halted(one)
     tasks = await ask(one, "w1", "w2", "w3")
     with pytest.raises(QueueFullError):
         await one.probability("w4", [])
-    held.go.set()
+    halted.go_on()
     await asyncio.gather(*tasks)
-    assert held.computed == ["w1", "w2", "w3"]
     await one.probability("w4", [])  # there is room again
 
 
-async def test_who_has_gone_is_not_computed(started: Started, hold: Callable[[], Held]) -> None:
-    one = await started(tool_queue_max=3)
-    held = hold()
+async def test_who_has_gone_makes_room_and_the_others_are_answered(one: ScreenClassifier) -> None:
+    halted = Halted(one)
     first, second, third = await ask(one, "w1", "w2", "w3")
-    await asyncio.to_thread(held.entered.acquire)
     for task in (first, second):
         task.cancel()
     await asyncio.gather(first, second, return_exceptions=True)
-    replacement = (await ask(one, "w4"))[0]
-    held.go.set()
-    await asyncio.gather(third, replacement)
-    assert held.computed == ["w1", "w3", "w4"]  # the first had begun already
+    (replacement,) = await ask(one, "w4")
+    halted.go_on()
+    assert 0 <= await third <= 1
+    assert 0 <= await replacement <= 1
+    assert not one._asked
+    assert not one._asked_at
 
 
-async def test_texts_are_computed_one_at_a_time(started: Started, hold: Callable[[], Held]) -> None:
+async def test_a_process_that_has_nothing_to_do_does_not_hang(
+    one: ScreenClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HANGS_AFTER_S", 0.1)
+    pid = process_of(one)
+    await asyncio.sleep(1.5)
+    assert process_of(one) == pid
+    await one.probability("w1", [])
+
+
+# Faults
+
+
+async def test_a_process_that_dies_or_hangs_fails_who_waits_and_is_started_again(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr(module, "HANGS_AFTER_S", 2.0)
     one = await started()
-    held = hold()
-    tasks = await ask(one, *WORDS[:5])
-    await asyncio.to_thread(held.entered.acquire)
-    assert not held.entered.acquire(timeout=0.05)
-    held.go.set()
-    await asyncio.gather(*tasks)
-    assert held.computed == WORDS[:5]
+    before = await one.probability("w1", [])
+    for kill in (True, False):
+        halted = Halted(one)
+        tasks = await ask(one, "w1", "w2")
+        if kill:
+            os.kill(halted.pid, signal.SIGKILL)
+        async with asyncio.timeout(8):
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [ClassifierFailedError] * 2
+        assert one.ready  # turns go on, with no
+        assert await comes_back(one) == pytest.approx(before, abs=1e-6)
+        assert process_of(one) != halted.pid
+        assert not psutil.pid_exists(halted.pid)
+
+
+async def test_a_model_that_raises_fails_the_question_and_not_the_process(
+    started: Started, screen_model: str, tmp_path: Path
+) -> None:
+    """There is a token that the model has no embedding for."""
+    broken = tmp_path / "broken"
+    shutil.copytree(screen_model, broken)
+    tokenizer = json.loads((broken / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["beyond"] = 100_000
+    (broken / "tokenizer.json").write_text(json.dumps(tokenizer))
+    one = await started(str(broken))
+    pid = process_of(one)
+    with pytest.raises(ClassifierFailedError):
+        await one.probability("beyond", [])
+    assert 0 <= await one.probability("w1", []) <= 1
+    assert process_of(one) == pid
 
 
 # Life
 
 
-async def test_it_is_ready_between_start_and_close(
-    make_settings: MakeSettings, screen_model: str
-) -> None:
-    one = ScreenClassifier(make_settings(tool_model=screen_model, tool_device="cpu"))
+async def test_it_is_ready_between_start_and_close_and_leaves_no_process(screen_model: str) -> None:
+    one = ScreenClassifier(settings_of(screen_model))
     assert not bool(one.ready)
     with pytest.raises(ServerError):
         await one.probability("w1", [])
     await one.start()
     assert bool(one.ready)
+    pid = Halted(one).pid
+    (waiting,) = await ask(one, "w1")
     await one.close()
+    with pytest.raises(ClassifierFailedError):
+        await waiting
     assert not one.ready
+    assert not psutil.pid_exists(pid)
     with pytest.raises(ServerError):
         await one.probability("w1", [])
 
 
-async def test_a_model_with_three_labels_is_refused(
-    started: Started, make_screen_model: MakeModel
+async def test_its_process_ends_when_the_service_does(started: Started) -> None:
+    """The way in closes, whatever ended the service; nothing else tells the process."""
+    process = (await started())._process
+    assert process is not None
+    assert process.stdin is not None
+    process.stdin.close()
+    async with asyncio.timeout(5):
+        await process.wait()
+
+
+async def test_a_model_that_cannot_be_served_is_refused_in_words(
+    started: Started, tmp_path: Path
 ) -> None:
-    with pytest.raises(StartupError, match="two labels"):
-        await started(tool_model=make_screen_model(["no", "maybe", "yes"]))
-
-
-async def test_a_folder_without_a_model_is_refused(started: Started, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "longformer"}))
     with pytest.raises(StartupError, match="TOOL_MODEL="):
-        await started(tool_model=str(tmp_path))
-
-
-async def test_cuda_where_there_is_none_is_refused(started: Started) -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a CUDA device")
-    with pytest.raises(StartupError, match="TOOL_DEVICE=cuda"):
-        await started(tool_device="cuda")
-    assert (await started(tool_device="auto")).ready
-
-
-async def test_a_model_that_was_never_made_a_classifier_is_refused(
-    started: Started, make_screen_model: MakeModel, tmp_path: Path
-) -> None:
-    """Its head would be random numbers, and its labels are the library's default ones."""
-    from transformers import AutoModel, AutoTokenizer
-
-    made = make_screen_model(["LABEL_0", "LABEL_1"])
-    AutoModel.from_pretrained(made).save_pretrained(tmp_path)
-    AutoTokenizer.from_pretrained(made).save_pretrained(tmp_path)
-    with pytest.raises(StartupError, match="TOOL_MODEL="):
-        await started(tool_model=str(tmp_path))
+        await started(str(tmp_path))

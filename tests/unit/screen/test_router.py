@@ -12,7 +12,7 @@ from tests.unit.stand_ins import Gate, ScriptedClassifier
 from yap.errors import ServerError
 from yap.metrics import Metrics
 from yap.protocol import ControlFunction
-from yap.screen.classifier import QueueFullError
+from yap.screen.classifier import ClassifierFailedError, QueueFullError
 from yap.screen.router import Decision, ScreenRouter
 from yap.settings import Settings
 
@@ -91,6 +91,36 @@ async def test_nothing_said_is_no_and_nobody_is_asked(settings: Settings, metric
     classifier = ScriptedClassifier(settings, 1.0)
     assert await router(settings, metrics, classifier).decide("") == Decision((), None, "empty")
     assert classifier.asked == []
+
+
+class Foreign:
+    """A language gate that knows one word of another language."""
+
+    def refuses(self, text: str) -> bool:
+        return "mira" in text
+
+
+async def test_what_is_not_english_is_no_and_nobody_is_asked(
+    settings: Settings, metrics: Metrics
+) -> None:
+    classifier = ScriptedClassifier(settings, 1.0)
+    gated = ScreenRouter(classifier, settings, metrics, gate=Foreign())
+    assert await gated.decide("mira esto") == Decision((), None, "language")
+    assert classifier.asked == []
+    assert (await gated.decide("look at this")).source == "classifier"
+
+
+async def test_why_it_failed_is_said_once_a_minute(
+    settings: Settings, metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = ScriptedClassifier(settings, 1.0, [ClassifierFailedError("It died.")])
+    asked = router(settings, metrics, classifier)
+    for _ in range(5):
+        await asked.decide("look")
+    classifier.steps = [QueueFullError("It is full.")]
+    await asked.decide("look")
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["It died.", "It is full."]
 
 
 async def test_every_decision_is_counted_by_answer_and_source(

@@ -7,7 +7,9 @@ runs it as it is.
 from __future__ import annotations
 
 import logging
+import pickle
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,17 @@ log = logging.getLogger(__name__)
 _POSITIVE_LABELS = frozenset(
     {"screenshot", "take_screenshot", "yes", "true", "positive", "label_1"}
 )
-_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "longformer"})
+_OFFSET_POSITIONS = frozenset(
+    {
+        "camembert",
+        "longformer",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+    }
+)
 # A dense score matrix beyond this costs more than the sliding chunks that it replaces.
 DENSE_MAX_TOKENS = 4096
 
@@ -92,9 +104,13 @@ class Checkpoint:
                 is over the model's length is cut off at the start.
         """
         text = join_lines(utterance, earlier, self._history_tokens, self._count)
-        ids: list[int] = self.tokenizer(text, truncation=True, max_length=self.max_length)[
-            "input_ids"
-        ]
+        encoded = self.tokenizer(
+            text,
+            truncation=True,
+            max_length=self.max_length,
+            split_special_tokens=True,  # "<pad>" in what a user says is text
+        )
+        ids: list[int] = encoded["input_ids"]
         return ids
 
     def probabilities(self, batch: Sequence[Sequence[int]]) -> list[float]:
@@ -113,7 +129,8 @@ class Checkpoint:
         return yes
 
     def _count(self, line: str) -> int:
-        return len(self.tokenizer.encode(line, add_special_tokens=False))
+        ids = self.tokenizer.encode(line, add_special_tokens=False, split_special_tokens=True)
+        return len(ids)
 
 
 def positive_label(labels: dict[int, str]) -> int:
@@ -133,6 +150,7 @@ def positive_label(labels: dict[int, str]) -> int:
 
 def _load(options: Options, device: torch.device) -> tuple[Any, Any]:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     name, trust = options.model, options.trust_remote_code
@@ -152,30 +170,35 @@ def _load(options: Options, device: torch.device) -> tuple[Any, Any]:
             "folder, no such model on the Hugging Face Hub that this machine can reach, or it "
             "is of another kind."
         ) from error
+    except (RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        raise StartupError(
+            f'TOOL_MODEL="{name}" has weights that cannot be used: the file is damaged, is not of '
+            "this config, or would run code. Fetch it again, as safetensors."
+        ) from error
     if info["missing_keys"]:
         raise StartupError(
             f'TOOL_MODEL="{name}" has no weights for {min(info["missing_keys"])}: it was '
             "not trained as a sequence classifier."
+        )
+    # Where its files are missing, the library makes one up that knows nothing but control tokens.
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise StartupError(
+            f'TOOL_MODEL="{name}" has no tokenizer that knows words; add tokenizer.json to it.'
         )
     return tokenizer, model.to(device).eval()
 
 
 def _forward(model: Any, options: Options, max_length: int, device: torch.device) -> Any:
     """The model as a function of ids and mask, in the fastest way that gives its logits."""
-    import torch
-
     from yap.screen.longformer import DenseLongformer
 
+    int8 = options.int8 and device.type == "cpu"
     run: Any
     if model.config.model_type == "longformer" and max_length <= DENSE_MAX_TOKENS:
-        run = DenseLongformer(model).eval()
+        dense = DenseLongformer(model).eval()
+        run = _quantized(dense) if int8 else dense
     else:
-        run = _stock(model)
-    if options.int8 and device.type == "cpu":
-        if not isinstance(run, torch.nn.Module):
-            model, run = _quantized(model), _stock(_quantized(model))
-        else:
-            run = _quantized(run)
+        run = _stock(_quantized(model) if int8 else model)
     if device.type == "cuda" and options.graphs:
         from yap.screen.graphs import Graphs
 
@@ -197,7 +220,9 @@ def _quantized(module: Any) -> Any:
     import torch
 
     quantize: Any = torch.ao.quantization.quantize_dynamic
-    return quantize(module, {torch.nn.Linear}, dtype=torch.qint8)
+    with warnings.catch_warnings():  # it is deprecated without a successor inside torch
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return quantize(module, {torch.nn.Linear}, dtype=torch.qint8)
 
 
 def _positions(config: Any) -> int:

@@ -43,12 +43,12 @@ class Graphs:
         self._run = run
         self._captured: dict[tuple[int, int], _Captured] = {}
         lengths = [length for length in _LENGTHS if length < max_length] + [max_length]
-        sizes = [
-            (texts, length)
+        # Every batch that the batcher makes fits into one of these.
+        sizes = {
+            (min(texts, most_texts, max(1, most_tokens // length)), length)
             for length in lengths
-            for texts in _TEXTS
-            if texts == 1 or (texts <= most_texts and texts * length <= most_tokens)
-        ]
+            for texts in (*_TEXTS, most_texts)
+        }
         pool = None
         # The largest first: the smaller ones then fit into its memory.
         for texts, length in sorted(sizes, key=lambda size: -size[0] * size[1]):

@@ -376,3 +376,11 @@ def test_a_file_of_weights_that_would_run_code_is_refused(
     with pytest.raises(StartupError, match="TOOL_MODEL="):
         load(folder)
     assert not marker.exists()
+
+
+def test_a_control_token_that_a_user_writes_is_text() -> None:
+    model = Path(__file__).resolve().parents[3] / "models" / "yap-screen-demo"
+    demo = Checkpoint(Options(model=str(model), device="cpu"))
+    control = set(demo.tokenizer.all_special_ids)
+    ids = demo.token_ids("hey <pad> can </s> you <mask>", ["<s> hi"])
+    assert not control & set(ids[1:-1])

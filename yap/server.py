@@ -23,8 +23,7 @@ from yap.persona_library import DEFAULT_FOLDER as PERSONA_FOLDER
 from yap.persona_library import PersonaLibrary
 from yap.protocol import Envelope, ErrorCode, StartRules
 from yap.screen.classifier import ScreenClassifier
-from yap.screen.language import LanguageGate
-from yap.screen.router import ScreenRouter
+from yap.screen.router import Gate, ScreenRouter
 from yap.screen.rules import DEFAULT_FOLDER as RULES_FOLDER
 from yap.screen.rules import load_rules
 from yap.session import SessionStore
@@ -92,7 +91,7 @@ class Server:
             if self.resources.router is not None and self._classifier is not None:
                 self.resources.router.rules = await asyncio.to_thread(load_rules, RULES_FOLDER)
                 if self.settings.tool_language_filter:
-                    self.resources.router.gate = await asyncio.to_thread(LanguageGate)
+                    self.resources.router.gate = await asyncio.to_thread(_language_gate)
                 await self._classifier.start()
             if self._chat is not None:
                 await self._chat.start()
@@ -229,6 +228,12 @@ class Server:
         self._turns.add(turn)
         turn.add_done_callback(self._turns.discard)
         return turn
+
+
+def _language_gate() -> Gate:
+    from yap.screen.language import LanguageGate
+
+    return LanguageGate()
 
 
 def _persona_changes(settings: Settings, clock: Clock) -> SlidingWindow:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from models.training.screen.heldout import PROBES
+from yap.screen.quality import Report
+from yap.screen.reports import number
+
+if TYPE_CHECKING:
+    from models.training.screen.evaluate import Metrics, Mistake
 
 ABOUT = """\
 ---
@@ -21,12 +29,12 @@ enough to show the whole service at work on a laptop.
 
 | | |
 |---|---|
-| architecture | `LongformerForSequenceClassification`: 4 layers, width 128, 4 heads, window 64, \
+| architecture | `{architecture}`: {layers} layers, width {width}, {heads} heads, window {window}, \
 global attention on token 0 |
 | parameters | {parameters:,}, stored as fp16, loaded as fp32 |
-| tokenizer | lower-cased byte-level BPE trained for it, at most 4,096 entries |
-| labels | `0 no_screenshot`, `1 screenshot` |
-| input | at most 1,536 tokens, truncated on the left |
+| tokenizer | lower-cased byte-level BPE trained for it, {vocabulary:,} entries |
+| labels | {labels} |
+| input | at most {max_tokens:,} tokens, truncated on the left |
 
 ## Input
 
@@ -42,13 +50,89 @@ classify("my app keeps crashing\\ncan you look at the error?")
 ```
 """
 
+DATA = """\
+## Data
+
+All of it is written for this project: templates, word lists and conversations, in
+`models/training/screen/`. Rows are drawn from them: a template or a line of a conversation, filled
+from the word lists, behind earlier lines, with fillers, shorthand and slips of the keys.
+
+| | families | templates | conversations | their lines | words |
+|---|---:|---:|---:|---:|---:|
+{splits}
+
+- **Families.** Templates that share a phrasing are a family, of one of {classes} classes. A family
+  belongs wholly to one split; which one is drawn by hash within each class. {pinned} families of
+  everyday phrasings are pinned to training.
+- **Words.** {word_lists} lists with {words:,} entries. A tenth of every open list is seen by
+  validation and test only, 15 % by training only.
+- **Conversations.** Each belongs wholly to one split, drawn by hash.
+- **Near-duplicates.** A template or conversation that, without punctuation, fillers and doubled
+  letters, also stands in an earlier split is dropped from the later one ({dropped_templates}
+  templates). So is every drawn row of validation and test whose scripted lines were also drawn
+  before, and a fourth row of the same lines.
+"""
+
+QUALITY = """\
+## Quality
+
+At the threshold {threshold}, on the CPU in fp32.
+
+{sets}
+
+- *As drawn*: of {drawn:,} rows of the test split, those that are no near-duplicates of training
+  rows; plain requests are, so what is left is harder than what users say. *Each once*: as written,
+  without noise and unrelated earlier lines. *Every line*: each after all before it.
+- *Probes*: single cases and conversations written without a look at the phrasings. Everyday lines
+  are the same whoever writes them, so {met:,} of the {probes:,} judged lines may have been met in
+  training, without punctuation and fillers; *other probe lines* are those without them.
+- *Keyword search*: a regular expression on the judged line of the held-out families.
+
+| held-out families | the three probes |
+|---|---|
+| ![Precision and recall, held-out families](precision_recall.png) \
+| ![Precision and recall, probes](precision_recall_probes.png) |
+| ![Reliability, held-out families](reliability.png) \
+| ![Reliability, probes](reliability_probes.png) |
+
+### By class
+
+Held-out families as drawn. The last two columns are the accuracy on each held-out template once,
+and on the probes' single cases (`probe.jsonl`, `probe_lines.jsonl`).
+
+{by_class}
+
+![What became of the rows of each class](confusion_by_class.png)
+
+### Speed
+
+One text at a time, tokenizing included: p50 {p50:.1f} ms, p90 {p90:.1f} ms, p99 {p99:.1f} ms \
+({texts} probe texts, median {tokens:.0f} tokens; {threads} thread, {machine}, torch {torch}).
+
+Measured {measured_at} with the service's forward pass. On {checked} rows of every length it agrees
+with the stock `transformers` one to {difference:.0e} in probability.
+"""
+
 LIMITS = """\
 ## Limits
 
+- Classes of least accuracy on held-out families, as drawn:
+{weakest_families}
+- Classes of least accuracy on the probes' single cases:
+{weakest_probes}
+- Short follow-ups in long conversations ("and now?", "better?"): of {short_rows} lines of at most
+  four words after ten or more others, in held-out and probe conversations, {short_yes} ask for the
+  screen. It finds {short_recall} of these, at a precision of {short_precision}; over all lines of
+  the same conversations, {talk_recall} at {talk_precision}. The line alone does not say it, and the
+  assistant's lines, which might, are not read.
+- Earlier lines cost it requests: recall on held-out families is {alone_recall} without any and
+  {after_recall} with some.
 - English only. Requests in other languages are labelled *no*, as the service's language gate
-  answers before the classifier is asked.
-- All of its data come from templates. It knows the words that these use and guesses at others; the
-  probe shows how much that costs on lines nobody generated.
+  answers before the classifier is asked; English with a few foreign words is judged as English.
+- All of its data, the probes too, are written by the project and none by users. Measure it on lines
+  of your own users before you trust the figures (`docs/screen.md`).
+- False captures rarer than 1 % are dear: at a threshold that lets 1 % of the *no* rows pass, it
+  finds {family_recall} of the requests of held-out families, {probe_recall} of other probe lines.
 - It reads text alone: "what is this?" counts as a request because something is usually on show.
 - Several screenshots at once, plans for later and talk about screenshots are *no* by definition.
 - It is not meant as a safeguard. A client must ask its user before it captures anything.
@@ -56,148 +140,211 @@ LIMITS = """\
 ## Making it again
 
 ```
-python -m models.training.screen.train --out models/yap-screen-demo --steps {steps} --seed {seed}
+python -m models.training.screen.train --out models/yap-screen-demo --steps {steps} \
+--minutes {minutes} --width {width} --layers {layers} --seed {seed} --train-rows {train_rows} \
+--workers {workers} --interval {interval} --patience {patience}
 python -m models.training.screen.evaluate --model models/yap-screen-demo
 ```
+
+The first was run on one {device}, beside another run. The clock ended it: a faster or idle machine
+takes more steps in {minutes} minutes, and its model differs. Data and their order are the same for
+the same seed.
 """
 
+SETS = {
+    "families": "**held-out families, as drawn**",
+    "templates": "held-out templates, each once",
+    "talk_rows": "held-out conversations, as drawn",
+    "talks": "held-out conversations, every line",
+    "probe": "probe, `probe.jsonl`",
+    "probe_lines": "probe, `probe_lines.jsonl`",
+    "probe_talks": "probe, `probe_talks.jsonl`",
+}
+_WEAKEST = 4
+_SHOWN_LINES = 4
 
-def render(metrics: dict[str, Any], training: dict[str, Any]) -> str:
-    """The card as Markdown. `metrics` and `training` are the records of evaluate.py, train.py."""
-    about = ABOUT.format(
-        parameters=metrics["parameters"],
-        threshold=metrics["threshold"],
+
+def render(metrics: Metrics, training: Mapping[str, Any]) -> str:
+    """The card as Markdown, from what evaluate.py measured and the record that train.py wrote."""
+    parts = (
+        _about(metrics, training), _data(metrics), _training(training), _quality(metrics),
+        _answers(metrics), _limits(metrics, training),
+    )  # fmt: skip
+    return "\n".join(parts)
+
+
+def _about(metrics: Metrics, training: Mapping[str, Any]) -> str:
+    config = metrics.config
+    return ABOUT.format(
+        architecture=config["architectures"][0],
+        layers=config["num_hidden_layers"],
+        width=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        window=config["attention_window"][0],
+        vocabulary=config["vocab_size"],
+        labels=", ".join(f"`{index} {name}`" for index, name in config["id2label"].items()),
+        parameters=metrics.parameters,
+        max_tokens=metrics.max_tokens,
+        threshold=metrics.threshold,
         temperature=training["temperature"],
     )
-    limits = LIMITS.format(**training["settings"])
-    parts = [about, _data(metrics), _training(training), _quality(metrics), _answers(metrics)]
-    return "\n".join([*parts, limits])
 
 
-def _data(metrics: dict[str, Any]) -> str:
-    families = metrics["families"]
-    total = sum(part["families"] for part in families.values())
-    shares = ", ".join(
-        f"{part['families']} {split} ({part['templates']} templates)"
-        for split, part in families.items()
+def _data(metrics: Metrics) -> str:
+    data = metrics.data
+    splits = "\n".join(
+        f"| {name} | {part.families:,} | {part.templates:,} | {part.conversations:,} | "
+        f"{part.conversation_lines:,} | {part.words:,} |"
+        for name, part in data.splits.items()
     )
-    lines = [
-        "## Data",
-        "",
-        (
-            f"Generated by the project's own grammar (`models/training/screen/grammar`): {total} "
-            f"phrasing families in {len(metrics['test_by_class'])} classes. A family belongs "
-            f"wholly to one split: {shares}. Which goes where is drawn by hash within each class; "
-            f"{families['train']['pinned']} families of everyday phrasings are pinned to training. "
-            "A tenth of every open word list is seen by validation and test only. Rows of "
-            "validation and test whose scripted words, without punctuation and fillers, also occur "
-            "in an earlier split are dropped."
-        ),
-        "",
-        "| class | training rows | test rows | of them yes |",
-        "|---|---:|---:|---:|",
-    ]
-    for name, figures in metrics["test_by_class"].items():
-        trained = metrics["training_rows_by_class"].get(name, 0)
-        lines.append(f"| {name} | {trained:,} | {figures['rows']} | {figures['positives']} |")
-    return "\n".join(lines) + "\n"
+    return DATA.format(
+        splits=splits,
+        classes=data.classes,
+        pinned=data.splits["train"].pinned,
+        word_lists=data.word_lists,
+        words=data.words,
+        dropped_templates=data.dropped_templates,
+    )
 
 
-def _training(training: dict[str, Any]) -> str:
+def _training(training: Mapping[str, Any]) -> str:
     settings, log = training["settings"], training["log"]
     best = max(log, key=lambda entry: entry["accuracy"])
     return (
         "## Training\n\n"
-        f"From scratch on {training['rows']['train']:,} rows, at most {settings['steps']:,} steps "
-        f"of up to {settings['batch_rows']} rows (AdamW, cosine decay from "
-        f"{settings['learning_rate']}, averaged weights), with two side tasks: naming the class, "
-        "and restoring masked tokens. The best of "
-        f"{len(log)} validations was kept (step {best['step']:.0f}, accuracy "
-        f"{best['accuracy']:.3f}). {training['device']}, torch {training['torch']}, transformers "
-        f"{training['transformers']}, {training['wall_seconds']:.0f} s in all, "
-        f"{training['trained_at']}.\n"
+        f"From scratch on {training['rows']['train']:,} rows of {training['tokens_per_row']:.0f} "
+        f"tokens on average, {log[-1]['step']:,} steps of up to {settings['batch_rows']} rows "
+        f"in the {settings['minutes']:g} minutes it was given, short rows first (AdamW, "
+        f"cosine decay from {settings['learning_rate']}, averaged weights), with two side tasks: "
+        "naming the class, and restoring masked tokens. The best of "
+        f"{len(log)} validations on {training['rows']['validation']:,} rows was kept (step "
+        f"{best['step']:,}, accuracy {best['accuracy']:.3f}); its temperature, "
+        f"{training['temperature']}, was fitted on the same rows. {training['device']}, torch "
+        f"{training['torch']}, transformers {training['transformers']}, "
+        f"{training['wall_seconds']:.0f} s in all, {training['trained_at']}.\n"
     )
 
 
-def _quality(metrics: dict[str, Any]) -> str:
-    host = metrics["host"]
+def _quality(metrics: Metrics) -> str:
+    host, times, agreement = metrics.host, metrics.latency, metrics.agreement
+    if times is None:
+        raise ValueError("no text was timed; the card states the latency")
+    return QUALITY.format(
+        threshold=metrics.threshold,
+        sets=_sets(metrics),
+        drawn=metrics.drawn,
+        met=_probe_rows(metrics) - metrics.unseen_probes.rows,
+        probes=_probe_rows(metrics),
+        by_class=_by_class(metrics),
+        p50=times.p50_ms,
+        p90=times.p90_ms,
+        p99=times.p99_ms,
+        texts=times.texts,
+        tokens=times.tokens,
+        threads=host.threads,
+        machine=host.machine,
+        torch=host.torch,
+        measured_at=metrics.measured_at,
+        checked=agreement.rows,
+        difference=agreement.largest_difference,
+    )
+
+
+def _probe_rows(metrics: Metrics) -> int:
+    return sum(metrics.quality[name].rows for name in PROBES)
+
+
+def _sets(metrics: Metrics) -> str:
+    rows = {title: metrics.quality[name] for name, title in SETS.items()}
+    rows["other probe lines"] = metrics.unseen_probes
+    rows["held-out families, no earlier lines"] = metrics.no_earlier_lines
+    rows["held-out families, earlier lines"] = metrics.earlier_lines
     lines = [
-        "## Quality",
-        "",
-        (
-            "Stock Hugging Face forward pass on the CPU, fp32, at the threshold "
-            f"{metrics['threshold']}; families and near-duplicates of training are not in it."
-        ),
-        "",
-        "| | rows | accuracy | precision | recall | F1 | recall at 1 % FPR | ECE (15 bins) |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
-        _row("**test**", metrics["test"]),
-        _row("test, threshold 0.5", metrics["test_at_0.5"]),
-        _row("test, no earlier lines", metrics["test_without_history"]),
-        _row("test, earlier lines", metrics["test_with_history"]),
-        _row("hand-written probe", metrics["probe"]),
-        _row("keyword search on test", metrics["keyword_baseline"], scored=False),
-        "",
-        "| test | said yes | said no |",
-        "|---|---:|---:|",
-        (
-            f"| asks for the screen | {metrics['test']['true_positives']} | "
-            f"{metrics['test']['false_negatives']} |"
-        ),
-        (
-            f"| does not | {metrics['test']['false_positives']} | "
-            f"{metrics['test']['true_negatives']} |"
-        ),
-        "",
-        "| class | test rows | test accuracy | false yes | false no | probe accuracy |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| | rows | yes | accuracy | precision | recall | F1 | recall at 1 % FPR | ECE (15 bins) |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        *(_set(title, figures) for title, figures in rows.items()),
+        _set("keyword search", metrics.keyword_search, scored=False),
     ]
-    for name, figures in metrics["test_by_class"].items():
-        probe = metrics["probe_by_class"].get(name)
-        seen = f"{probe['accuracy']:.3f} of {probe['rows']}" if probe else ""
-        lines.append(
-            f"| {name} | {figures['rows']} | {figures['accuracy']:.3f} | "
-            f"{figures['false_positives']} | {figures['false_negatives']} | {seen} |"
-        )
-    times = ", ".join(f"{t['p50_ms']} ms at {t['tokens']} tokens" for t in metrics["latency_cpu"])
-    lines += [
-        "",
-        (
-            f"One forward pass, p50: {times} ({host['threads']} threads, {host['machine']}, torch "
-            f"{host['torch']}; measured {metrics['measured_at']})."
-        ),
+    return "\n".join(lines)
+
+
+def _set(title: str, figures: Report, *, scored: bool = True) -> str:
+    shares = [figures.accuracy, figures.precision, figures.recall, figures.f1]
+    cells = [number(share) for share in shares]
+    cells += [number(figures.recall_at_1pct_fpr), number(figures.ece)] if scored else ["", ""]
+    return f"| {title} | {figures.rows:,} | {figures.positives:,} | {' | '.join(cells)} |"
+
+
+def _by_class(metrics: Metrics) -> str:
+    templates, probes = metrics.by_class["templates"], metrics.by_class["probe_lines"]
+    lines = [
+        "| class | training rows | rows | right: yes | missed | right: no | false capture "
+        "| accuracy | templates | probes |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    return "\n".join(lines) + "\n"
+    for name, each in metrics.by_class["families"].items():
+        counts = (
+            metrics.trained_on.get(name, 0), each.rows, each.true_positives, each.false_negatives,
+            each.true_negatives, each.false_positives,
+        )  # fmt: skip
+        cells = [f"{count:,}" for count in counts]
+        cells.append(number(each.accuracy))
+        cells += [_accuracy(others.get(name)) for others in (templates, probes)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def _row(name: str, figures: dict[str, Any], *, scored: bool = True) -> str:
-    cells = [f"{figures[key]:.3f}" for key in ("accuracy", "precision", "recall", "f1")]
-    ranked = (
-        [f"{figures[key]:.3f}" for key in ("recall_at_1pct_fpr", "ece")] if scored else ["", ""]
-    )
-    return f"| {name} | {figures['rows']} | {' | '.join(cells + ranked)} |"
+def _accuracy(figures: Report | None) -> str:
+    return "" if figures is None else f"{number(figures.accuracy)} of {figures.rows}"
 
 
-def _answers(metrics: dict[str, Any]) -> str:
-    """Every seventh probe line and every one it gets wrong."""
+def _answers(metrics: Metrics) -> str:
+    """Every conversation of the probe that it gets wrong."""
     lines = [
         "## Some of its answers",
         "",
-        (
-            f"From the probe of {metrics['probe']['rows']} hand-written conversations: every "
-            "seventh, then every mistake. `/` separates the user's lines."
-        ),
+        f"Every mistake on the {metrics.quality['probe'].rows} conversations of `probe.jsonl`; `/` "
+        "separates the user's lines.",
         "",
-        "| the user's lines | meant | p(yes) | |",
-        "|---|---|---:|---|",
+        "| the user's lines | meant | p(yes) |",
+        "|---|---|---:|",
+        *(_answer(mistake) for mistake in metrics.mistakes),
     ]
-    answers = metrics["probe_answers"]
-    wrong = [a for a in answers if (a["p_yes"] >= metrics["threshold"]) != bool(a["label"])]
-    shown = [a for a in answers[::7] if a not in wrong] + wrong
-    for answer in shown:
-        text = " / ".join(answer["lines"][-4:]).replace("|", "\\|")
-        text = ("... / " if len(answer["lines"]) > 4 else "") + text
-        mark = "wrong" if answer in wrong else ""
-        meant = "yes" if answer["label"] else "no"
-        lines.append(f"| {text} | {meant} | {answer['p_yes']:.2f} | {mark} |")
     return "\n".join(lines) + "\n"
+
+
+def _answer(mistake: Mistake) -> str:
+    text = " / ".join(mistake.lines[-_SHOWN_LINES:]).replace("|", "\\|")
+    text = ("... / " if len(mistake.lines) > _SHOWN_LINES else "") + text
+    return f"| {text} | {'yes' if mistake.label else 'no'} | {mistake.p_yes:.2f} |"
+
+
+def _limits(metrics: Metrics, training: Mapping[str, Any]) -> str:
+    short, talks = metrics.short_follow_ups, metrics.conversation_lines
+    return LIMITS.format(
+        **{**training["settings"], "device": training["device"]},
+        weakest_families=_weakest(metrics.by_class["families"]),
+        weakest_probes=_weakest(metrics.by_class["probe_lines"]),
+        alone_recall=number(metrics.no_earlier_lines.recall),
+        after_recall=number(metrics.earlier_lines.recall),
+        family_recall=number(metrics.quality["families"].recall_at_1pct_fpr),
+        short_recall=number(short.recall),
+        short_precision=number(short.precision),
+        short_yes=f"{short.positives:,}",
+        short_rows=f"{short.rows:,}",
+        talk_recall=number(talks.recall),
+        talk_precision=number(talks.precision),
+        probe_recall=number(metrics.unseen_probes.recall_at_1pct_fpr),
+    )
+
+
+def _weakest(by_class: Mapping[str, Report]) -> str:
+    """The classes of least accuracy, each with its figures."""
+    worst: Sequence[tuple[str, Report]] = sorted(
+        by_class.items(), key=lambda item: item[1].accuracy
+    )[:_WEAKEST]
+    return "\n".join(
+        f"  - `{name}`: accuracy {number(each.accuracy)}, precision {number(each.precision)}, "
+        f"recall {number(each.recall)} ({each.rows} rows)"
+        for name, each in worst
+    )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -21,14 +20,19 @@ from models.training.screen.grammar import (
     tidy,
 )
 from models.training.screen.noise import surface, typed
+from models.training.screen.normal import normalise
 from models.training.screen.splits import SPLITS, Split, split_families
 from models.training.screen.talks import Talk, load_talks, split_talks
 
+# The class of rows that are lines of a conversation.
+TALK = "talk"
 POSITIVE_SHARE = 0.32
 # Of the rows, so many are a line of a whole conversation, with all that was said before it.
 TALK_SHARE = 0.35
 # A line that is not elliptic needs no more than this many lines before it to be understood.
 _CONTEXT_LINES = 8
+# Of a conversation, so many lines make a near-duplicate.
+CORE_OF_TALK = 3
 CHUNK_ROWS = 4000
 REPEATS_OF_ONE_CORE = 3
 # Classes that need more rows than the rest: the two everyday ones, and those where a small model
@@ -38,13 +42,6 @@ CLASS_WEIGHT = {
     "context": 1.6, "idioms": 1.3, "multi_turn": 1.3, "multilingual": 0.5, "long_multi_turn": 0.7,
 }  # fmt: skip
 _SCRIPTED = ("context", "multi_turn")
-_POLITE = frozenset(
-    (
-        "please", "pls", "plz", "hey", "hi", "ok", "okay", "so", "um", "uh", "now", "just", "bro",
-        "dude", "man", "lol", "haha", "yo", "well", "btw", "the", "a", "an", "rn", "can", "could",
-        "would", "you", "u", "quick", "quickly", "real",
-    )
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +141,8 @@ def _draw_from_talk(source: Sampler, label: int, rng: Random) -> Row:
         for _ in range(rng.randint(1, 12)):
             history += source.passage(rng, int(rng.random() < 0.2))
     text = "\n".join(typed(line, rng, careful=True) for line in (*history, *lines))
-    return Row(text, label, "talk", f"talk/{talk.id}/{step}", normalise("\n".join(lines[-3:])))
+    core = normalise("\n".join(lines[-CORE_OF_TALK:]))
+    return Row(text, label, TALK, f"{TALK}/{talk.id}/{step}", core)
 
 
 def _scripted_lines(source: Sampler, template: Template, rng: Random) -> list[str]:
@@ -184,23 +182,26 @@ def _history_length(phrase_class: str, rng: Random) -> int:
     return rng.randint(5, 14) if draw < 0.97 else rng.randint(15, 50)
 
 
-def normalise(text: str) -> str:
-    """Lower-case, without punctuation, polite fillers and repeated letters."""
-    words = re.findall(r"\w+", text.lower().replace("'", ""))
-    kept = [re.sub(r"(.)\1+", r"\1", word) for word in words if word not in _POLITE]
-    return " ".join(kept or words)
-
-
 def rows(split: Split, count: int, seed: int, workers: int = 1) -> list[Row]:
     """Draw `count` rows of one split; the same for every number of workers."""
-    chunks = [
+    if workers <= 1:
+        return list(stream(split, count, seed))
+    with ProcessPoolExecutor(workers) as pool:
+        drawn = pool.map(_draw_chunk, _chunks(split, count, seed))
+        return [row for part in drawn for row in part]
+
+
+def stream(split: Split, count: int, seed: int) -> Iterator[Row]:
+    """The rows of `rows`, of which no more than a chunk is in memory at a time."""
+    for chunk in _chunks(split, count, seed):
+        yield from _draw_chunk(chunk)
+
+
+def _chunks(split: Split, count: int, seed: int) -> list[tuple[Split, int, str]]:
+    return [
         (split, min(CHUNK_ROWS, count - start), f"{seed}/{split}/{start}")
         for start in range(0, count, CHUNK_ROWS)
     ]
-    if workers <= 1:
-        return [row for chunk in chunks for row in _draw_chunk(chunk)]
-    with ProcessPoolExecutor(workers) as pool:
-        return [row for part in pool.map(_draw_chunk, chunks) for row in part]
 
 
 def _draw_chunk(chunk: tuple[Split, int, str]) -> list[Row]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -142,7 +142,7 @@ def load_lexicon(*, training: bool, directory: Path = GRAMMAR_DIR) -> Lexicon:
     """
     lexicon: Lexicon = {}
     hidden = _IN_EVAL_ONLY if training else _IN_TRAIN_ONLY
-    for line in _content_lines(directory / LEXICON_FILE):
+    for _, line in _content_lines(directory / LEXICON_FILE):
         name, _, entries = line.partition(":")
         words = [word.strip() for word in entries.split(",")]
         if name.startswith("*"):
@@ -168,28 +168,40 @@ def load_families(directory: Path = GRAMMAR_DIR) -> tuple[Family, ...]:
 
 def _load_file(path: Path) -> list[Family]:
     families: list[Family] = []
-    name, pinned, templates = "", False, list[Template]()
-    for line in [*_content_lines(path), "@ end_of_file"]:
+    for number, line in _content_lines(path):
         mark, _, body = line.partition(" ")
-        if mark == "@":
-            if templates:
-                families.append(_family(path.stem, name, templates, pinned=pinned))
-            name, _, pin = body.partition(" ")
-            pinned, templates = pin == "train", []
-        elif mark in ("+", "-"):
-            templates.append(Template(body, int(mark == "+"), parse(body)))
-        else:
-            raise GrammarError(f"{path.name}: {line!r} must start with '@', '+', '-' or '#'")
-    return families
+        try:
+            if mark == "@":
+                families.append(_heading(path.stem, body))
+            else:
+                families.append(_with_template(families, mark, body))
+        except GrammarError as error:
+            raise GrammarError(f"{path.name}, line {number}: {error}") from error
+    return [family for family in families if family.templates]
 
 
-def _family(file: str, name: str, templates: list[Template], *, pinned: bool) -> Family:
+def _heading(file: str, body: str) -> Family:
+    """The family, still without templates, of `[class/]name [train]`."""
+    name, _, pin = body.partition(" ")
     phrase_class, slash, rest = name.partition("/")
     if not slash:
         phrase_class, rest = file, name
-    return Family(phrase_class, rest, pinned, tuple(templates))
+    if not phrase_class or not rest or "/" in rest or pin not in ("", "train"):
+        raise GrammarError(f"'@ {body}' must be '@ [class/]name', with ' train' after it or not")
+    return Family(phrase_class, rest, pin == "train", ())
 
 
-def _content_lines(path: Path) -> list[str]:
-    lines = (line.rstrip() for line in path.read_text(encoding="utf-8").splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+def _with_template(families: list[Family], mark: str, body: str) -> Family:
+    """The last family, taken off the list, with one more template."""
+    if mark not in ("+", "-") or not body:
+        raise GrammarError(f"'{mark} {body}' must be '@', '+' or '-' and a text, or a comment '#'")
+    if not families:
+        raise GrammarError(f"'{mark} {body}' stands before any '@ family'; name its family first")
+    last, template = families.pop(), Template(body, int(mark == "+"), parse(body))
+    return replace(last, templates=(*last.templates, template))
+
+
+def _content_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines that are neither blank nor comments, with their numbers."""
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    return [(n, line.rstrip()) for n, line in lines if line.strip() and not line.startswith("#")]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +12,6 @@ from models.training.screen.tokenizer import MAX_TOKENS
 from yap.screen.quality import Probabilities
 
 BATCH_ROWS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Median milliseconds of one forward pass, tokenization excluded, by input length."""
-
-    tokens: int
-    p50_ms: float
 
 
 class Predictor:
@@ -54,15 +44,3 @@ class Predictor:
             logits = self._model(**batch).logits.float()
             out[members] = logits.softmax(-1)[:, self._yes].double().numpy()
         return out
-
-    @torch.inference_mode()
-    def latency(self, text: str, repeats: int = 15) -> Latency:
-        """Time single forward passes of one text."""
-        batch = self._tokenizer(text, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
-        self._model(**batch)
-        times: list[float] = []
-        for _ in range(repeats):
-            started = time.perf_counter()
-            self._model(**batch)
-            times.append((time.perf_counter() - started) * 1000)
-        return Latency(int(batch["input_ids"].shape[1]), round(float(np.median(times)), 1))

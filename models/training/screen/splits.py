@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from dataclasses import replace
 from typing import Literal
 
 from models.training.screen.grammar import Family
+from models.training.screen.normal import normalise
 
 Split = Literal["train", "validation", "test"]
+# In the order in which they claim a text that several have.
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 TEST_SHARE = 0.12
@@ -20,6 +23,8 @@ def split_families(families: tuple[Family, ...]) -> dict[Split, tuple[Family, ..
 
     The order within a class is that of a hash of the family's id, so nobody picks; families pinned
     to training are left out of the draw. Where a class has both labels, its test share holds both.
+    A template that also stands in an earlier split, in the same normal form, is dropped from the
+    later one, and with its last template the family.
     """
     by_class: dict[str, list[Family]] = defaultdict(list)
     for family in families:
@@ -28,7 +33,22 @@ def split_families(families: tuple[Family, ...]) -> dict[Split, tuple[Family, ..
     for members in by_class.values():
         for split, family in _place(members):
             placed[split].append(family)
-    return {split: tuple(members) for split, members in placed.items()}
+    return _without_repeats(placed)
+
+
+def _without_repeats(placed: dict[Split, list[Family]]) -> dict[Split, tuple[Family, ...]]:
+    earlier: set[str] = set()
+    out: dict[Split, tuple[Family, ...]] = {}
+    for split in SPLITS:
+        fresh = (_without(family, earlier) for family in placed[split])
+        out[split] = tuple(family for family in fresh if family.templates)
+        earlier |= {normalise(t.source) for family in out[split] for t in family.templates}
+    return out
+
+
+def _without(family: Family, forms: set[str]) -> Family:
+    kept = tuple(t for t in family.templates if normalise(t.source) not in forms)
+    return family if len(kept) == len(family.templates) else replace(family, templates=kept)
 
 
 def _place(members: list[Family]) -> list[tuple[Split, Family]]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +16,7 @@ import pytest
 
 from tests.unit.conftest import MakeSettings
 from yap.chat import engine as module
-from yap.chat import guard
+from yap.chat import guard, health
 from yap.chat.engine import ChatEngine, EngineState
 from yap.chat.prompt import Budgets, Prompt
 from yap.errors import EngineFailed, EngineUnavailable, StartupError
@@ -158,29 +162,144 @@ async def test_a_start_that_is_cancelled_leaves_the_engine_closed(
 
 
 class Core:
-    """Stands for vLLM's engine: dies on command."""
+    """Stands for vLLM's engine: dies and falls silent on command, and may be a real process."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | None = None) -> None:
         self.errored = False
+        self.silent = False
         self.shut_down = 0
+        manager = SimpleNamespace(processes=[process] if process else [])
+        self.engine_core = SimpleNamespace(resources=SimpleNamespace(engine_manager=manager))
+
+    async def is_paused(self) -> bool:
+        if self.silent:
+            await asyncio.Event().wait()
+        return False
 
     def shutdown(self, _timeout: float) -> None:
         self.shut_down += 1
 
 
-async def test_a_core_that_dies_is_noticed_soon(
+Break = Callable[[Core], None]
+
+
+def die(core: Core) -> None:
+    core.errored = True
+
+
+def fall_silent(core: Core) -> None:
+    core.silent = True
+
+
+def be_stopped(core: Core) -> None:
+    (process,) = core.engine_core.resources.engine_manager.processes
+    process.send_signal(signal.SIGSTOP)
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does nothing."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("breaks", [die, fall_silent, be_stopped])
+async def test_a_core_that_breaks_is_noticed_soon_and_another_is_built(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    process: subprocess.Popen[bytes],
+    breaks: Break,
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(health, "CALL_EVERY_S", 0.1)
+    monkeypatch.setattr(health, "ANSWERS_WITHIN_S", 0.2)
+    broken, fresh = Core(process), Core()
+    cores = [broken, fresh]
+    again = asyncio.Event()
+
+    async def on_rebuilt() -> None:
+        again.set()
+
+    engine = ChatEngine(settings, on_rebuilt)
+    monkeypatch.setattr(engine, "_build", lambda: (cores.pop(0), None))
+    try:
+        await engine.start()
+        await asyncio.sleep(0.5)
+        assert bool(engine.ready)
+        breaks(broken)
+        async with asyncio.timeout(2):
+            await again.wait()
+        assert engine.state is EngineState.READY
+        assert (broken.shut_down, fresh.shut_down) == (1, 0)
+        assert process.wait(1) == -signal.SIGKILL  # nothing of the old core is left
+        assert not engine.dead
+    finally:
+        await engine.close()
+    assert fresh.shut_down == 1
+
+
+async def test_from_the_moment_its_death_is_known_it_is_not_ready(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, core = ChatEngine(settings), Core()
     monkeypatch.setattr(engine, "_build", lambda: (core, None))
     await engine.start()
-    assert bool(engine.ready)
     core.errored = True
     assert not engine.ready
-    await asyncio.sleep(0.4)
-    assert engine.state is EngineState.DEAD
     await engine.close()
-    assert core.shut_down == 1
+
+
+async def test_a_core_that_cannot_be_built_anew_is_given_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.01)
+    engine, core = ChatEngine(settings), Core()
+    tries: list[int] = []
+
+    def build() -> tuple[Core, None]:
+        if tries:
+            tries.append(1)
+            raise StartupError("There is no memory left.")
+        tries.append(0)
+        return core, None
+
+    monkeypatch.setattr(engine, "_build", build)
+    await engine.start()
+    core.errored = True
+    async with asyncio.timeout(5):
+        while not engine.dead:  # noqa: ASYNC110 - it has no event for this
+            await asyncio.sleep(0.01)
+    assert len(tries) == 1 + module._MOST_REBUILDS
+    await engine.close()
+
+
+async def test_closed_while_it_is_built_anew_it_leaves_no_core(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.01)
+    cores = [Core(), Core()]
+    made = list(cores)
+    engine = ChatEngine(settings)
+
+    begun, go = threading.Event(), threading.Event()
+
+    def build() -> tuple[Core, None]:
+        if len(cores) == 1:
+            begun.set()
+            go.wait(5)
+        return cores.pop(0), None
+
+    monkeypatch.setattr(engine, "_build", build)
+    await engine.start()
+    made[0].errored = True
+    assert await asyncio.to_thread(begun.wait, 5)
+    assert engine.state is EngineState.REBUILDING
+    await engine.close()
+    go.set()
+    await asyncio.sleep(0.3)
+    assert [core.shut_down for core in made] == [1, 1]
 
 
 async def test_a_core_that_comes_up_after_the_deadline_is_not_left_running(

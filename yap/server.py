@@ -54,7 +54,9 @@ class Server:
         )
         self.start_rules = _start_rules(settings)
         self.failure: StartupError | None = None
-        self._chat = ChatEngine(settings) if settings.chat_enabled else None
+        self._chat = (
+            ChatEngine(settings, self._warm_changed_personas) if settings.chat_enabled else None
+        )
         self._classifier = ScreenClassifier(settings) if settings.tool_enabled else None
         self.resources = Resources(
             settings=settings,

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -88,24 +89,34 @@ async def test_sigterm_lets_the_running_turn_finish_and_then_stops_everything(
         server.destroy()
 
 
-async def test_when_the_engine_core_dies_the_turn_ends_by_code_and_readiness_goes(
+async def test_an_engine_core_that_dies_or_is_stopped_ends_turns_by_code_and_is_built_anew(
     tmp_path: Path,
 ) -> None:
     server = ServerProcess(tmp_path, DEPLOY_MODELS="chat")
     try:
         server.wait_ready()
         async with talk(server) as client:
-            await client.send(start("Tell me about your day!"))
-            await client.until("token")
-            (core,) = server.pids_of("VLLM::EngineCore")
-            os.kill(core, signal.SIGKILL)
-            frames = await client.until("done")
-            if frames[-1]["finish_reason"] == "error":  # else the reply was complete already
-                assert frames[-2]["error_code"] == "engine_unavailable"
-            server.wait_for_status("/readyz", 503, timeout=5)
-            server.wait_for_status("/livez", 503, timeout=5)
-            await client.send(start("Still there?"))
-            assert (await client.receive())["error_code"] == "engine_unavailable"
+            await client.turn("My name is Tobias.")
+            for harm in (signal.SIGKILL, signal.SIGSTOP):
+                (core,) = server.pids_of("VLLM::EngineCore")
+                await client.send(start("Tell me about your day!", sampling={"temperature": 0}))
+                await client.until("ack")
+                os.kill(core, harm)
+                begun = time.monotonic()
+                frames = await client.until("done")
+                if frames[-1]["finish_reason"] == "error":  # else the reply was complete already
+                    assert frames[-2]["error_code"] == "engine_unavailable"
+                server.wait_for_status("/readyz", 503, timeout=2)
+                assert time.monotonic() - begun < 2.5
+                await client.send(start("Still there?"))
+                assert (await client.receive())["error_code"] == "engine_unavailable"
+                assert server.status("/livez") == 200
+                server.wait_until_gone(10, {core})
+                server.wait_ready()
+                # The same connection goes on, and remembers.
+                frames = await client.turn("Hello again!")
+                assert frames[-1]["finish_reason"] in ("stop", "length")
+                assert frames[-1]["usage"]["prompt_tokens"] > 60
 
         # The worker is killed next: its supervisor starts another, which gets a new engine.
         workers = set(server.pids_of("_bentoml_impl.worker.service"))

@@ -13,13 +13,13 @@ import contextlib
 import dataclasses
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from yap.chat import guard, tuning
+from yap.chat import guard, health, tuning
 from yap.chat.prompt import Budgets, Prompt, PromptBuilder
 from yap.chat.sampling import sampling_params
 from yap.errors import EngineFailed, EngineUnavailable, StartupError
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# How often a dead engine core is looked for, in seconds. Reading the flag costs nothing.
-_HEALTH_POLL_S = 0.25
 _SHUTDOWN_S = 15.0
+# A core that died is built anew, so often in a row, after pauses that double.
+_MOST_REBUILDS = 5
+_FIRST_PAUSE_S = 0.5
 
 FinishReason = Literal["stop", "length"]
 
@@ -46,6 +47,7 @@ class EngineState(Enum):
     NEW = "new"
     LOADING = "loading"
     READY = "ready"
+    REBUILDING = "rebuilding"
     DEAD = "dead"
     CLOSED = "closed"
 
@@ -71,8 +73,15 @@ class Piece:
 class ChatEngine:
     """vLLM in process: tokenizer and queues here, the model in the engine core's own process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, on_rebuilt: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """
+        Args:
+            on_rebuilt: awaited each time the engine serves again after its core had died.
+        """
         self._settings = settings
+        self._on_rebuilt = on_rebuilt
         self._state = EngineState.NEW
         self._llm: AsyncLLM | None = None
         self._prompts: PromptBuilder | None = None
@@ -92,7 +101,7 @@ class ChatEngine:
 
     @property
     def dead(self) -> bool:
-        """Whether it died, or could not start; it does not come back by itself."""
+        """Whether it could not start, or could not be built anew; it does not come back."""
         return self._state is EngineState.DEAD
 
     # --- life -----------------------------------------------------------------------------
@@ -109,25 +118,12 @@ class ChatEngine:
                 "outlive the server; run: pip install --no-deps --no-build-isolation -e ."
             )
         self._state = EngineState.LOADING
-        building = _in_daemon_thread(self._build)
         try:
-            async with asyncio.timeout(self._settings.chat_start_timeout_s):
-                # Shielded: the thread cannot be interrupted, and what it makes must be let go.
-                llm, prompts = await asyncio.shield(building)
-        except TimeoutError:
-            self._state = EngineState.DEAD
-            building.add_done_callback(_discard)
-            raise StartupError(
-                f"The chat model did not load within CHAT_START_TIMEOUT_S="
-                f"{self._settings.chat_start_timeout_s:g} seconds; raise it for a large model."
-            ) from None
+            llm = await self._load()
         except BaseException:
             self._state = EngineState.DEAD
-            building.add_done_callback(_discard)
             raise
-        self._llm, self._prompts = llm, prompts
-        self._state = EngineState.READY
-        self._health = asyncio.create_task(self._watch_health(llm), name="chat-engine-health")
+        self._health = asyncio.create_task(self._keep(llm), name="chat-engine-health")
 
     async def close(self) -> None:
         """Stop the engine core and wait until it is gone. Safe to call in any state."""
@@ -136,22 +132,72 @@ class ChatEngine:
             self._health.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._health
-        llm, self._llm = self._llm, None
-        if llm is not None:
-            try:
-                async with asyncio.timeout(_SHUTDOWN_S):
-                    # Blocks, and on the loop it would deadlock with streams that still run.
-                    await asyncio.to_thread(llm.shutdown, 0)
-            except TimeoutError:
-                log.error("The engine core did not stop within %.0f s", _SHUTDOWN_S)
+        await self._let_go()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _watch_health(self, llm: AsyncLLM) -> None:
-        # vLLM has no event for this, only the flag.
-        while not llm.errored:  # noqa: ASYNC110
-            await asyncio.sleep(_HEALTH_POLL_S)
-        self._state = EngineState.DEAD
-        log.error("The chat engine's core process died; the server is not ready any more")
+    async def _load(self) -> AsyncLLM:
+        """Build an engine and be ready.
+
+        Raises:
+            StartupError: it cannot be built, or not in time.
+        """
+        building = _in_daemon_thread(self._build)
+        try:
+            async with asyncio.timeout(self._settings.chat_start_timeout_s):
+                # Shielded: the thread cannot be interrupted, and what it makes must be let go.
+                llm, prompts = await asyncio.shield(building)
+        except TimeoutError:
+            building.add_done_callback(_discard)
+            raise StartupError(
+                f"The chat model did not load within CHAT_START_TIMEOUT_S="
+                f"{self._settings.chat_start_timeout_s:g} seconds; raise it for a large model."
+            ) from None
+        except BaseException:
+            building.add_done_callback(_discard)
+            raise
+        self._llm, self._prompts = llm, prompts
+        self._state = EngineState.READY
+        return llm
+
+    async def _let_go(self) -> None:
+        llm, self._llm = self._llm, None
+        if llm is None:
+            return
+        try:
+            async with asyncio.timeout(_SHUTDOWN_S):
+                # Blocks, and on the loop it would deadlock with streams that still run.
+                await asyncio.to_thread(llm.shutdown, 0)
+        except TimeoutError:
+            log.error("The engine core did not stop within %.0f s", _SHUTDOWN_S)
+
+    async def _keep(self, llm: AsyncLLM) -> None:
+        """Build another engine whenever this one breaks, until that cannot be done."""
+        while True:
+            reason = await health.until_broken(llm)
+            self._state = EngineState.REBUILDING
+            log.error("The chat engine is built anew: %s", reason)
+            await asyncio.to_thread(health.end_core, llm)
+            await self._let_go()
+            rebuilt = await self._rebuild()
+            if rebuilt is None:
+                self._state = EngineState.DEAD
+                log.critical("The chat engine cannot be built anew; the server is of no use")
+                return
+            llm = rebuilt
+            log.info("The chat engine serves again")
+            if self._on_rebuilt is not None:
+                await self._on_rebuilt()
+
+    async def _rebuild(self) -> AsyncLLM | None:
+        pause = _FIRST_PAUSE_S
+        for _ in range(_MOST_REBUILDS):
+            await asyncio.sleep(pause)
+            pause *= 2
+            try:
+                return await self._load()
+            except Exception as error:
+                log.exception("The chat engine could not be built: %s", error)
+        return None
 
     def _build(self) -> tuple[AsyncLLM, PromptBuilder]:
         """Import vLLM, load the model, make the prompt builder. Blocks; runs in a thread."""

@@ -183,6 +183,7 @@ class Turn:
             if self._resources.chat is not None and self._resources.settings.tool_overlap:
                 # Most turns need no screenshot. Their reply is prefilled while that is found out.
                 self._early = Ahead(self._pieces(self._resources.chat, self.id))
+                await asyncio.sleep(0)  # it begins now, not when the classifier has been written to
             decision = await router.ask_classifier(self._utterance, earlier)
         self._stop_if_cancelled()
         self._toolcall_ms = self._elapsed_ms()

@@ -22,14 +22,16 @@ class Entry:
 class Batcher:
     """Texts on their way from the threads that read to the one that computes."""
 
-    def __init__(self, most_texts: int, most_tokens: int) -> None:
+    def __init__(self, most_texts: int, most_tokens: int, most_padding: int | None = None) -> None:
         """
         Args:
             most_texts: in one batch.
             most_tokens: in one batch, padding included; a single text may have more.
+            most_padding: tokens of padding for each text, on average; any number, if not given.
         """
         self._most_texts = most_texts
         self._most_tokens = most_tokens
+        self._most_padding = most_padding
         self._waiting: OrderedDict[int, Entry] = OrderedDict()
         self._changed = threading.Condition()
         self._closed = False
@@ -75,12 +77,20 @@ class Batcher:
         length = len(oldest.token_ids)
         nearest = sorted(self._waiting.values(), key=lambda e: abs(len(e.token_ids) - length))
         batch: list[Entry] = []
-        longest = 0
+        longest = tokens = 0
         for entry in nearest:
             longest = max(longest, len(entry.token_ids))
-            if batch and (len(batch) + 1) * longest > self._most_tokens:
+            tokens += len(entry.token_ids)
+            if batch and not self._may_be(len(batch) + 1, longest, tokens):
                 break
             batch.append(entry)
             if len(batch) == self._most_texts:
                 break
         return sorted(batch, key=lambda e: len(e.token_ids))
+
+    def _may_be(self, texts: int, longest: int, tokens: int) -> bool:
+        """Whether a batch may have so many texts, the longest so long, and tokens in all."""
+        padded = texts * longest
+        if padded > self._most_tokens:
+            return False
+        return self._most_padding is None or padded - tokens <= self._most_padding * texts

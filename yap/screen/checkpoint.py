@@ -96,6 +96,11 @@ class Checkpoint:
         self._forward = _forward(model, options, self.max_length, self._device)
         self.probabilities([self.token_ids("hey"), self.token_ids("look at my screen", ["hm"])])
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it is computed on the CPU."""
+        return self._device.type == "cpu"
+
     def token_ids(self, utterance: str, earlier: Sequence[str] = ()) -> list[int]:
         """The input of the model for `utterance`, after the user's `earlier` lines.
 

@@ -31,6 +31,9 @@ from yap.screen.checkpoint import Checkpoint, Options
 
 log = logging.getLogger(__name__)
 
+# A CPU pays for every token of padding; a GPU's time at these sizes is in the launches.
+_CPU_PADDING = 8
+
 
 class Worker:
     """Reads requests, computes them in batches, writes answers."""
@@ -88,13 +91,14 @@ def main() -> None:
     arguments = json.loads(sys.argv[1])
     configure_logging(**arguments["logging"])
     options = Options(**arguments["options"])
-    batcher = Batcher(options.batch_texts, options.batch_tokens)
     try:
         checkpoint = Checkpoint(options)
     except StartupError as error:
         out.write(json.dumps({"refused": str(error)}).encode() + b"\n")
         out.flush()
         sys.exit(1)
+    padding = _CPU_PADDING if checkpoint.on_cpu else None
+    batcher = Batcher(options.batch_texts, options.batch_tokens, padding)
     worker = Worker(checkpoint, batcher, out)
     threading.Thread(target=worker.read, args=(sys.stdin.buffer,), name="read", daemon=True).start()
     worker.write({"ready": True})

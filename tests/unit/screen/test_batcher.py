@@ -260,3 +260,11 @@ def test_what_is_dropped_from_another_thread_is_taken_or_gone_and_never_both() -
     taken = [entry.id for batch in taking.batches for entry in batch]
     assert len(taken) == len(set(taken))
     assert set(range(0, 1001, 2)) <= set(taken)
+
+
+def test_a_batch_holds_no_more_padding_than_it_may() -> None:
+    batcher = Batcher(32, 8192, most_padding=8)
+    for number, length in enumerate((10, 300, 12, 14, 40, 290, 1000)):
+        batcher.put(Entry(number, [1] * length))
+    taken = [[len(entry.token_ids) for entry in batcher.take()] for _ in range(4)]
+    assert taken == [[10, 12, 14], [290, 300], [40], [1000]]

@@ -1,0 +1,1 @@
+"""Benchmarks: command-line programs that measure, and print what they measured under."""

@@ -96,10 +96,11 @@ async def test_an_engine_core_that_dies_or_is_stopped_ends_turns_by_code_and_is_
     try:
         server.wait_ready()
         async with talk(server) as client:
-            await client.turn("My name is Tobias.")
+            first = await client.turn("My name is Tobias.")
+            remembers = first[-1]["usage"]["prompt_tokens"] + 10
             for harm in (signal.SIGKILL, signal.SIGSTOP):
                 (core,) = server.pids_of("VLLM::EngineCore")
-                await client.send(start("Tell me about your day!", sampling={"temperature": 0}))
+                await client.send(start("Tell me about your day!", history_text=None))
                 await client.until("ack")
                 os.kill(core, harm)
                 begun = time.monotonic()
@@ -114,9 +115,9 @@ async def test_an_engine_core_that_dies_or_is_stopped_ends_turns_by_code_and_is_
                 server.wait_until_gone(10, {core})
                 server.wait_ready()
                 # The same connection goes on, and remembers.
-                frames = await client.turn("Hello again!")
+                frames = await client.turn("Hello again!", history_text=None)
                 assert frames[-1]["finish_reason"] in ("stop", "length")
-                assert frames[-1]["usage"]["prompt_tokens"] > 60
+                assert frames[-1]["usage"]["prompt_tokens"] > remembers
 
         # The worker is killed next: its supervisor starts another, which gets a new engine.
         workers = set(server.pids_of("_bentoml_impl.worker.service"))

@@ -112,7 +112,8 @@ def unnamed_imports(paths: list[Path], source: str) -> set[str]:
 @pytest.mark.parametrize("source", ["cpu.in", "cuda.in"])
 def test_every_package_that_the_service_imports_is_required_by_name(source: str) -> None:
     paths = [ROOT / "service.py", *(ROOT / "yap").rglob("*.py")]
-    assert unnamed_imports(paths, source) == set()
+    # Pictures of an evaluation are drawn where it is installed, and left out where it is not.
+    assert unnamed_imports(paths, source) - {"matplotlib"} == set()
 
 
 def test_the_command_line_clients_need_only_the_light_packages() -> None:

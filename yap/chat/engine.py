@@ -176,7 +176,7 @@ class ChatEngine:
             reason = await health.until_broken(llm)
             self._state = EngineState.REBUILDING
             log.error("The chat engine is built anew: %s", reason)
-            await asyncio.to_thread(health.end_core, llm)
+            await health.end_core(llm)
             await self._let_go()
             rebuilt = await self._rebuild()
             if rebuilt is None:

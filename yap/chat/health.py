@@ -28,6 +28,9 @@ STOPPED_S = 1.0
 # How often a call goes through the core's loop, and how long it may take to come back.
 CALL_EVERY_S = 5.0
 ANSWERS_WITHIN_S = 30.0
+# From the death of a core to vLLM's flag, and on to its requests.
+NOTICES_WITHIN_S = 3.0
+TELLS_WITHIN_S = 0.2
 
 
 async def until_broken(llm: AsyncLLM) -> str:
@@ -74,8 +77,18 @@ def _is_stopped(llm: AsyncLLM) -> bool:
     return False
 
 
-def end_core(llm: AsyncLLM) -> None:
-    """Kill the core's processes, children included; whoever waits for them is told by vLLM."""
+async def end_core(llm: AsyncLLM) -> None:
+    """Kill the core's processes, children included, and let vLLM tell whoever waits for them."""
+    await asyncio.to_thread(_kill, llm)
+    # An engine that is shut down before it has noticed leaves its requests waiting for ever.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(NOTICES_WITHIN_S):
+            while not llm.errored:  # noqa: ASYNC110 - vLLM has a flag for this, and no event
+                await asyncio.sleep(POLL_S / 10)
+    await asyncio.sleep(TELLS_WITHIN_S)
+
+
+def _kill(llm: AsyncLLM) -> None:
     for core in _cores(llm):
         with contextlib.suppress(psutil.Error):
             for process in [core, *core.children(recursive=True)]:

@@ -215,6 +215,7 @@ async def test_a_core_that_breaks_is_noticed_soon_and_another_is_built(
     monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(health, "CALL_EVERY_S", 0.1)
     monkeypatch.setattr(health, "ANSWERS_WITHIN_S", 0.2)
+    monkeypatch.setattr(health, "NOTICES_WITHIN_S", 0.1)
     broken, fresh = Core(process), Core()
     cores = [broken, fresh]
     again = asyncio.Event()

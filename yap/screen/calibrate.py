@@ -107,10 +107,6 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="a folder, or a name on the Hub")
-    parser.add_argument(
-        "datasets", metavar="DATASET", nargs="+", type=Path, help="labelled lines, see below"
-    )
     parser.add_argument(
         "--false-capture-cost",
         type=_cost,

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,7 +60,11 @@ class Latency:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say how a checkpoint is run, as far as the service has settings for it."""
+    """What is judged, and how it is run as far as the service has settings for that."""
+    parser.add_argument("model", metavar="MODEL", help="a folder, or a name on the Hub")
+    parser.add_argument(
+        "datasets", metavar="DATASET", nargs="+", type=Path, help="labelled lines, see below"
+    )
     group = parser.add_argument_group("how the model is run")
     group.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)"

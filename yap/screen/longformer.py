@@ -50,15 +50,14 @@ class DenseLongformer(nn.Module):
         # Positions start behind the padding id, as in RoBERTa.
         positions = torch.where(mask, index + self._padding + 1, self._padding)
         hidden = self.embeddings(input_ids=ids, position_ids=positions)
-        everything = mask[:, None, None, :]
         distance = (index[:, None] - index[None, :]).abs()
         last = len(self.layers) - 1
         for number, layer in enumerate(self.layers):
             near = distance <= self._half_windows[number]
             near = near | (index == 0)[None, :]
             # A padded row attends to itself, so that its softmax has something to divide by.
-            local = (near[None, None] & everything) | (distance == 0)[None, None]
-            hidden = layer(hidden, everything, local, first_only=number == last)
+            local = (near[None, None] & mask[:, None, None, :]) | (distance == 0)[None, None]
+            hidden = layer(hidden, mask, local, first_only=number == last)
         logits: Tensor = self.head(hidden)
         return logits.float()
 
@@ -68,36 +67,59 @@ class _Layer(nn.Module):
         super().__init__()
         attention = layer.attention.self
         self._heads = int(attention.num_heads)
-        self._query = _joined(attention.query)
         self._local = _joined(attention.query, attention.key, attention.value)
-        self._global_query = _joined(attention.query_global)
-        self._global = _joined(attention.key_global, attention.value_global)
+        self._first = _FirstToken(attention)
         self._output = layer.attention.output
         self._intermediate = layer.intermediate
         self._close = layer.output
 
-    def forward(
-        self, hidden: Tensor, everything: Tensor, local: Tensor, *, first_only: bool
-    ) -> Tensor:
-        first = hidden[:, :1]
-        keys, values = self._split(self._global(hidden), 2)
-        (query,) = self._split(self._global_query(first), 1)
-        attended = functional.scaled_dot_product_attention(
-            query, keys, values, attn_mask=everything
-        )
-        if not first_only:
-            query, keys, values = self._split(self._local(hidden), 3)
+    def forward(self, hidden: Tensor, mask: Tensor, local: Tensor, *, first_only: bool) -> Tensor:
+        attended = self._first(hidden, mask)
+        if first_only:
+            hidden = hidden[:, :1]
+        else:
+            query, keys, values = self._split(self._local(hidden))
             rest = functional.scaled_dot_product_attention(query, keys, values, attn_mask=local)
-            attended = torch.cat((attended, rest[:, :, 1:]), dim=2)
-        hidden = first if first_only else hidden
-        hidden = self._output(attended.transpose(1, 2).flatten(2), hidden)
+            attended = torch.cat((attended, rest[:, :, 1:].transpose(1, 2).flatten(2)), dim=1)
+        hidden = self._output(attended, hidden)
         return self._close(self._intermediate(hidden), hidden)  # type: ignore[no-any-return]
 
-    def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """[batch, length, parts * width] to `parts` of [batch, heads, length, width / heads]."""
+    def _split(self, projected: Tensor) -> tuple[Tensor, ...]:
+        """[batch, length, 3 * width] to three of [batch, heads, length, width / heads]."""
         batch, length, width = projected.shape
-        shape = (batch, length, parts, self._heads, width // parts // self._heads)
+        shape = (batch, length, 3, self._heads, width // 3 // self._heads)
         return projected.view(shape).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+class _FirstToken(nn.Module):
+    """Global attention of the first token, without a key or value of any other token.
+
+    A head's score of token x is q.(Kx + k) = (K'q).x + q.k, where q.k is the same for every x and
+    falls out of the softmax; its result is the sum of p(Vx + v) = V(sum of px) + v. So the one
+    query goes through the key matrix, and the one mean through the value matrix, in place of
+    every token through both.
+    """
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self._query = attention.query_global
+        # [heads, width / heads, width] each
+        heads, size = int(attention.num_heads), int(attention.head_dim)
+        self._keys = nn.Parameter(attention.key_global.weight.view(heads, size, -1), False)
+        self._values = nn.Parameter(attention.value_global.weight.view(heads, size, -1), False)
+        self._value_bias = nn.Parameter(attention.value_global.bias, False)
+        self._scale = size**-0.5
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """[batch, length, width] and the mask [batch, length] to [batch, 1, width]."""
+        heads, size, _ = self._keys.shape
+        query = self._query(hidden[:, 0]).view(-1, heads, size) * self._scale
+        asked = torch.einsum("bhs,hsw->bhw", query, self._keys)
+        scores = asked @ hidden.transpose(1, 2)
+        shares = scores.masked_fill(~mask[:, None], float("-inf")).softmax(-1)
+        mean = shares @ hidden
+        result = torch.einsum("bhw,hsw->bhs", mean, self._values).flatten(1) + self._value_bias
+        return result[:, None]
 
 
 def _joined(*projections: nn.Linear) -> nn.Linear:

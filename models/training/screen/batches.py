@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.training.screen.data import Row
@@ -15,9 +17,9 @@ from models.training.screen.tokenizer import PAD_ID
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One tokenized row: ids, label and the index of its class."""
+    """One tokenized row: ids [length], label and the index of its class."""
 
-    ids: list[int]
+    ids: NDArray[np.int32]
     label: int
     phrase_class: int
 
@@ -34,15 +36,20 @@ class Batch:
 def examples(rows: list[Row], ids: list[list[int]], class_names: list[str]) -> list[Example]:
     """Join rows with their token ids."""
     index = {name: i for i, name in enumerate(class_names)}
-    return [Example(t, r.label, index[r.phrase_class]) for r, t in zip(rows, ids, strict=True)]
+    return [
+        Example(np.array(t, np.int32), row.label, index[row.phrase_class])
+        for row, t in zip(rows, ids, strict=True)
+    ]
 
 
 def collate(members: list[Example], device: torch.device) -> Batch:
     """Pad on the right to a multiple of 16."""
     length = -(-max(len(e.ids) for e in members) // 16) * 16
-    ids = torch.tensor([e.ids + [PAD_ID] * (length - len(e.ids)) for e in members])
+    ids = np.full((len(members), length), PAD_ID, np.int64)
+    for row, example in zip(ids, members, strict=True):
+        row[: len(example.ids)] = example.ids
     return Batch(
-        ids.to(device, non_blocking=True),
+        torch.from_numpy(ids).to(device, non_blocking=True),
         torch.tensor([e.label for e in members], device=device),
         torch.tensor([e.phrase_class for e in members], device=device),
     )

@@ -28,7 +28,7 @@ from models.training.screen.talks import Talk, load_talks, split_talks
 TALK = "talk"
 POSITIVE_SHARE = 0.32
 # Of the rows, so many are a line of a whole conversation, with all that was said before it.
-TALK_SHARE = 0.35
+TALK_SHARE = 0.42
 # A line that is not elliptic needs no more than this many lines before it to be understood.
 _CONTEXT_LINES = 8
 # Of a conversation, so many lines make a near-duplicate.

@@ -24,9 +24,10 @@ from PIL import Image
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from models.training.screen.card import render
-from models.training.screen.heldout import drawn_for_training, held_out_sets, probe_sets
+from models.training.screen.heldout import Draw, drawn_for_training, held_out_sets, probe_sets
 from models.training.screen.inventory import Inventory, inventory
 from models.training.screen.predict import Predictor
+from models.training.screen.record import stages
 from yap.screen import pictures
 from yap.screen.checkpoint import Checkpoint, Options
 from yap.screen.dataset import Row
@@ -106,7 +107,7 @@ def main() -> None:
     if not pictures.available():
         sys.exit("The card needs pictures, and those matplotlib: pip install matplotlib")
     training = json.loads((directory / "training.json").read_text(encoding="utf-8"))
-    metrics, scored = measure(directory, training["settings"], arguments.test_rows)
+    metrics, scored = measure(directory, training, arguments.test_rows)
     write_json(directory / "metrics.json", metrics)
     _draw(directory, scored, metrics)
     (directory / "README.md").write_text(render(metrics, training), encoding="utf-8")
@@ -114,15 +115,18 @@ def main() -> None:
 
 
 def measure(
-    directory: Path, settings: Mapping[str, Any], test_rows: int
+    directory: Path, training: Mapping[str, Any], test_rows: int
 ) -> tuple[Metrics, dict[str, Scored]]:
     """Score every set; also returns its rows and probabilities.
 
     Raises:
         RuntimeError: the service's forward pass and the stock one disagree.
     """
-    seed = settings["seed"]
-    drawn = drawn_for_training(settings["train_rows"], settings["validation_rows"], seed)
+    draws = [
+        Draw(each["train_rows"], each["validation_rows"], each["seed"])
+        for each in (stage["settings"] for stage in stages(training))
+    ]
+    seed, drawn = draws[-1].seed, drawn_for_training(*draws)
     sets: dict[str, Rows] = {**held_out_sets(drawn.cores, test_rows, seed), **probe_sets()}
     chosen = Options(model=str(directory), device="cpu")
     checkpoint, stock = load(chosen), Predictor(directory)

@@ -53,14 +53,24 @@ class Drawn:
         return core in self.cores or alone in self.cores or alone in self.lines
 
 
-def drawn_for_training(train_rows: int, validation_rows: int, seed: int) -> Drawn:
-    """Draw the rows of a training run again, to know what is a near-duplicate of them."""
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What a training run drew."""
+
+    train_rows: int
+    validation_rows: int
+    seed: int
+
+
+def drawn_for_training(*draws: Draw) -> Drawn:
+    """Draw the rows of training runs again, to know what is a near-duplicate of them."""
     cores: set[str] = set()
     trained_on: Counter[str] = Counter()
-    for row in stream("train", train_rows, seed):
-        cores.add(row.core)
-        trained_on[row.phrase_class] += 1
-    cores |= {row.core for row in stream("validation", validation_rows, seed)}
+    for draw in draws:
+        for row in stream("train", draw.train_rows, draw.seed):
+            cores.add(row.core)
+            trained_on[row.phrase_class] += 1
+        cores |= {row.core for row in stream("validation", draw.validation_rows, draw.seed)}
     return Drawn(frozenset(cores), _training_lines(), dict(sorted(trained_on.items())))
 
 

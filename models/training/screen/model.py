@@ -20,16 +20,16 @@ LABELS = ("no_screenshot", "screenshot")
 
 
 def build_model(
-    vocab_size: int = VOCAB_SIZE, width: int = 192, layers: int = 4
+    vocab_size: int = VOCAB_SIZE, width: int = 192, layers: int = 4, window: int = ATTENTION_WINDOW
 ) -> LongformerForSequenceClassification:
-    """A Longformer of this width and depth, untrained, positions set to sinusoids."""
+    """A Longformer of this shape, untrained, positions set to sinusoids."""
     config = LongformerConfig(
         vocab_size=vocab_size,
         hidden_size=width,
         num_hidden_layers=layers,
         num_attention_heads=width // HEAD_WIDTH,
         intermediate_size=4 * width,
-        attention_window=ATTENTION_WINDOW,
+        attention_window=window,
         # Positions start after the padding id, as in RoBERTa.
         max_position_embeddings=MAX_TOKENS + PAD_ID + 1,
         type_vocab_size=1,
@@ -80,7 +80,7 @@ def dense_encode(
         positions = positions + shift[:, None] * (index > 0)
     real = ids != PAD_ID
     positions = torch.where(real, positions, PAD_ID)
-    band = (index[:, None] - index[None, :]).abs() <= ATTENTION_WINDOW // 2
+    band = (index[:, None] - index[None, :]).abs() <= config.attention_window[0] // 2
     band = band | (index == 0)[None, :]
     local_mask = (band & real[:, None, :])[:, None] | torch.eye(
         length, dtype=torch.bool, device=ids.device

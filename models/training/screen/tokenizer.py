@@ -41,6 +41,11 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    return finish(tokenizer)
+
+
+def finish(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """Frame each text as `<s> ... </s>` and give the special tokens their roles."""
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
         pair="<s> $A </s> </s> $B </s>",

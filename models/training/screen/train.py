@@ -1,9 +1,11 @@
-"""Trains the demo screenshot-intent classifier from scratch and saves it as a Hugging Face folder.
+"""Trains the demo screenshot-intent classifier and saves it as a Hugging Face folder.
 
-    python -m models.training.screen.train --out DIR --steps 6000 --seed 0 --device cuda
+    python -m models.training.screen.train --out DIR --start all-MiniLM-L6-v2 --width 384 \
+        --layers 3 --window 256 --steps 12000 --learning-rate 3e-4
 
-The tokenizer is fitted on the training split alone; the checkpoint with the best validation
-accuracy is kept, and its temperature is fitted on validation. The test split is not touched here.
+Without `--start` the model begins from nothing, with a tokenizer of its own, fitted on the training
+split alone. The checkpoint with the best validation accuracy is kept, and its temperature is fitted
+on validation. The test split is not touched here.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +31,9 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import LongformerForSequenceClassification
+from transformers import LongformerForSequenceClassification, PreTrainedTokenizerFast
 
+from models.training.screen import pretrained
 from models.training.screen.batches import Batch, Example, collate, endless, examples, plan
 from models.training.screen.data import dataset
 from models.training.screen.model import build_model, dense_encode, save_model
@@ -49,7 +53,6 @@ CLASS_LOSS_WEIGHT = 0.3
 MASK_LOSS_WEIGHT = 0.2
 EMA_DECAY = 0.998
 SHORT_TOKENS = 24
-SHORT_PHASE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,11 @@ class Settings:
     workers: int
     width: int
     layers: int
+    window: int
+    start: Path | None
+    vocabulary: int
+    resume: Path | None
+    short_phase: float
 
 
 class Heads(nn.Module):
@@ -97,7 +105,7 @@ def main() -> None:
         settings.seed,
         settings.workers,
     )
-    tokenizer = train_tokenizer(row.text for row in rows["train"][:TOKENIZER_ROWS])
+    tokenizer, model = _beginning(settings, [row.text for row in rows["train"][:TOKENIZER_ROWS]])
     class_names = sorted({row.phrase_class for row in rows["train"]})
     train, validation = (
         examples(rows[split], encode(tokenizer, [row.text for row in rows[split]]), class_names)
@@ -109,7 +117,6 @@ def main() -> None:
         f"{time.perf_counter() - started:.0f} s",
         flush=True,
     )
-    model = build_model(len(tokenizer), settings.width, settings.layers)
     log = _fit(model, train, validation, len(class_names), settings)
     logits = _logits(model, validation, settings)
     labels = np.array([e.label for e in validation])
@@ -124,14 +131,45 @@ def main() -> None:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "wall_seconds": round(time.perf_counter() - started, 1),
-        "settings": {**asdict(settings), "out": settings.out.name},
+        "settings": {
+            name: value.name if isinstance(value, Path) else value
+            for name, value in asdict(settings).items()
+        },
         "rows": {"train": len(train), "validation": len(validation)},
         "tokens_per_row": round(tokens, 1),
         "temperature": round(temperature, 4),
         "log": log,
+        "before": _record_of(settings.resume),
     }
     (settings.out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"saved {settings.out} after {record['wall_seconds']} s, T={temperature:.3f}", flush=True)
+
+
+def _record_of(folder: Path | None) -> dict[str, Any] | None:
+    """What an earlier run wrote about itself."""
+    if folder is None:
+        return None
+    record: dict[str, Any] = json.loads((folder / "training.json").read_text())
+    return record
+
+
+def _beginning(
+    settings: Settings, texts: list[str]
+) -> tuple[PreTrainedTokenizerFast, LongformerForSequenceClassification]:
+    """Tokenizer and weights to begin with: an earlier run's, a MiniLM's, or new ones."""
+    if settings.resume is not None:
+        model = LongformerForSequenceClassification.from_pretrained(
+            settings.resume, dtype=torch.float32
+        )
+        return PreTrainedTokenizerFast.from_pretrained(settings.resume), model
+    if settings.start is None:
+        tokenizer = train_tokenizer(texts)
+    else:
+        tokenizer = pretrained.cut_tokenizer(settings.start, texts, settings.vocabulary)
+    model = build_model(len(tokenizer), settings.width, settings.layers, settings.window)
+    if settings.start is not None:
+        pretrained.take_weights(settings.start, model, tokenizer)
+    return tokenizer, model
 
 
 def _fit(
@@ -186,12 +224,13 @@ def _fit(
 
 
 def _curriculum(train: list[Example], settings: Settings) -> Iterator[Batch]:
-    """Short rows first: told apart from a long history, the judged line is learnt much sooner."""
+    """All rows, after a phase of short ones: a model that starts from nothing learns much sooner
+    to tell the judged line when there is no long history before it."""
     dice, device = Random(settings.seed), torch.device(settings.device)
     short = [example for example in train if len(example.ids) <= SHORT_TOKENS]
     first = endless(short, settings.budget, settings.batch_rows, dice, device)
     then = endless(train, settings.budget, settings.batch_rows, dice, device)
-    return chain(islice(first, int(SHORT_PHASE * settings.steps)), then)
+    return chain(islice(first, int(settings.short_phase * settings.steps)), then)
 
 
 def _loss(
@@ -292,6 +331,15 @@ def _parse_arguments() -> Settings:
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--window", type=int, default=64, help="of the local attention, in tokens")
+    parser.add_argument("--start", type=Path, help="folder of a MiniLM to start from")
+    parser.add_argument(
+        "--short-phase", type=float, default=0.0, help="share of --steps on short rows alone, first"
+    )
+    parser.add_argument("--resume", type=Path, help="folder of an earlier run to go on from")
+    parser.add_argument(
+        "--vocabulary", type=int, default=16_384, help="word pieces to keep of the MiniLM's"
+    )
     return Settings(**vars(parser.parse_args()))
 
 

@@ -7,6 +7,7 @@ import pytest
 from models.training.screen.data import TALK
 from models.training.screen.grammar import load_families
 from models.training.screen.heldout import (
+    Draw,
     Drawn,
     drawn_for_training,
     held_out_sets,
@@ -21,7 +22,7 @@ from yap.screen.dataset import Row
 
 @pytest.fixture(scope="module")
 def drawn() -> Drawn:
-    return drawn_for_training(4000, 500, seed=0)
+    return drawn_for_training(Draw(4000, 500, seed=0))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,9 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,9 @@ PROBE = DEMO.parent / "training" / "screen" / "probe_lines.jsonl"
 READY_S = 420.0
 SESSIONS = 32
 TURNS = 8
+# Decisions on their own, and the pause between two of them.
+DECISIONS = 100
+PAUSE_S = 0.05
 
 
 def make_longformer(out: Path) -> None:
@@ -72,7 +78,7 @@ async def session(conversation: Conversation, number: int, said: list[str]) -> l
         record = await conversation.turn(start(dice.choice(said), session_id=f"s{number}"))
         assert record.done is not None
         turns.append({"toolcall": record.toolcall_ms, "ttft": record.ttft_ms,
-                      "total": record.total_ms, "reason": record.done.finish_reason})  # fmt: skip
+                      "server_toolcall": record.done.timings.toolcall_ms})  # fmt: skip
         await asyncio.sleep(dice.random() * 0.4)
     return turns
 
@@ -88,17 +94,53 @@ async def talk(address: str, sessions: int) -> list[dict[str, Any]]:
     return [turn for turns in await asyncio.gather(*map(one, range(sessions))) for turn in turns]
 
 
+def decisions(address: str) -> list[float]:
+    """Milliseconds of decisions that no reply of their own competes with, one after the other."""
+    host, _, port = address.rpartition(":")
+    connection = HTTPConnection(host, int(port), timeout=30)
+    took = []
+    for line in random.Random(0).sample(lines(), DECISIONS):
+        body = json.dumps({"utterance": line, "earlier": []})
+        sent = time.perf_counter()
+        connection.request("POST", "/classify", body, headers(API_KEY))
+        answer = connection.getresponse()
+        answer.read()
+        took.append((time.perf_counter() - sent) * 1e3)
+        assert answer.status == HTTPStatus.OK
+        time.sleep(PAUSE_S)
+    connection.close()
+    return took
+
+
+async def talk_and_decide(address: str) -> tuple[list[dict[str, Any]], list[float]]:
+    """Sessions that talk, and decisions beside them."""
+    talking = asyncio.create_task(talk(address, SESSIONS))
+    await asyncio.sleep(2 * PAUSE_S)
+    took = await asyncio.to_thread(decisions, address)
+    return await talking, took
+
+
+def headers(key: str) -> dict[str, str]:
+    """Of a request with a JSON body."""
+    return {"Content-Type": "application/json", "X-API-Key": key}
+
+
 def figures(turns: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians and tails, in milliseconds."""
+    """Medians and tails, in milliseconds: as the client sees them, and as the server says."""
     out: dict[str, Any] = {"turns": len(turns)}
-    for name in ("toolcall", "ttft"):
-        values = sorted(turn[name] for turn in turns if turn[name] is not None)
-        out[name] = {
-            "p50": round(statistics.median(values), 1),
-            "p95": round(values[int(0.95 * len(values))], 1),
-            "p99": round(values[min(len(values) - 1, int(0.99 * len(values)))], 1),
-        }
+    for name in ("toolcall", "server_toolcall", "ttft"):
+        out[name] = tails([turn[name] for turn in turns if turn[name] is not None])
     return out
+
+
+def tails(values: list[float]) -> dict[str, float]:
+    """p50, p95 and p99."""
+    ordered = sorted(values)
+    return {
+        "p50": round(statistics.median(ordered), 1),
+        "p95": round(ordered[int(0.95 * len(ordered))], 1),
+        "p99": round(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], 1),
+    }
 
 
 def main() -> int:
@@ -121,8 +163,10 @@ def main() -> int:
             server.wait_ready(READY_S)
             report["first burst"] = figures(asyncio.run(talk(server.address, SESSIONS)))
             report["alone"] = figures(asyncio.run(talk(server.address, 1)))
-            turns = asyncio.run(talk(server.address, SESSIONS))
+            report["decisions alone"] = tails(decisions(server.address))
+            turns, took = asyncio.run(talk_and_decide(server.address))
             report[f"{SESSIONS} sessions"] = figures(turns)
+            report["decisions beside them"] = tails(took)
             report["decisions"] = server.metric("yap_router_decisions_total")
             server.stop()
         except AssertionError as error:

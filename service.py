@@ -19,14 +19,14 @@ import bentoml
 from pydantic import Field
 
 from yap import http, process
-from yap.access import RequireKey, refusal
+from yap.access import RequireKey, key_from_headers, refusal
 from yap.app import build_app
 from yap.errors import StartupError, YapError
 from yap.http import ChatMessage, ScreenDecision
 from yap.logs import configure_logging
 from yap.metrics import Metrics
 from yap.middleware import CodedRefusals, SendDeadline
-from yap.preflight import check_models, check_port
+from yap.preflight import check_bias_file, check_models, check_port
 from yap.server import Server
 from yap.settings import Settings, SettingsError, load_settings
 
@@ -51,6 +51,7 @@ process.limit_websockets(defaults)
     name="yap",
     workers=1,  # one engine owns the accelerator
     traffic={"timeout": 3600},  # a turn has deadlines of its own
+    tracing={"excluded_urls": "/ws$"},  # it would make a span of every frame
     http={"host": defaults.host, "port": defaults.port},
 )
 @bentoml.asgi_app(app, path="/")
@@ -73,6 +74,7 @@ class Yap:
         try:
             settings = load_settings()
             check_models(settings)
+            check_bias_file(settings)
             check_port(*process.bind_address(settings))
         except (SettingsError, StartupError) as error:
             process.refuse_to_start(str(error))
@@ -117,7 +119,8 @@ class Yap:
         def set_status(status: int) -> None:
             ctx.response.status_code = status
 
-        events = http.stream_turn(self.server, messages, sampling, set_status)
+        tenant = self.server.keys.check(key_from_headers(ctx.request.headers))
+        events = http.stream_turn(self.server, messages, sampling, set_status, tenant)
         async with aclosing(events):
             async for event in events:
                 yield event

@@ -24,7 +24,17 @@ from scripts.generated import write_or_check  # noqa: E402
 from yap import __version__, protocol  # noqa: E402
 from yap.chat.sampling import sampling_ranges  # noqa: E402
 from yap.protocol import ErrorCode, ServerFrame  # noqa: E402
-from yap.protocol.fields import MAX_HISTORY_MESSAGES  # noqa: E402
+from yap.protocol.fields import (  # noqa: E402
+    MAX_BREAKER_CHARS,
+    MAX_BREAKERS,
+    MAX_HISTORY_MESSAGES,
+    WHOLE_NUMBERS,
+)
+from yap.protocol.steering import (  # noqa: E402
+    MAX_BANNED_STRINGS,
+    MAX_LOGIT_BIASES,
+    MAX_PHRASE_CHARS,
+)
 from yap.settings import Settings, load_settings  # noqa: E402
 
 TARGET = ROOT / "docs" / "asyncapi.yaml"
@@ -59,6 +69,7 @@ DESCRIPTIONS = {
 
 NUMERIC = r"^\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 WORD = r"^\s*[A-Za-z]+\s*$"
+PHRASE = r"\S"
 
 TURN_ID = "d0055f5e6ac54e2f9a3b1c7d8e9f0a1b"
 PERSONA = "You are Anna, a warm and friendly companion who talks with people by voice."
@@ -570,7 +581,43 @@ def client_fields(settings: Settings) -> dict[str, Schema]:
             "description": "Ignored where no chat model is deployed.",
         },
         "sampling_params": {"allOf": [sampling], "description": "Older name of `sampling`."},
+        "dry_sequence_breakers": {
+            "anyOf": [
+                {
+                    "type": "array",
+                    "maxItems": MAX_BREAKERS,
+                    "items": {"type": "string", "minLength": 1, "maxLength": MAX_BREAKER_CHARS},
+                },
+                {"type": "null"},
+            ],
+            "description": "Texts that end a repetition for DRY; of each its last token counts.",
+        },
         "sanitize_output": {"description": "false passes the reply through as it was written."},
+        "logit_bias": {
+            "anyOf": [
+                {
+                    "type": "object",
+                    "maxProperties": MAX_LOGIT_BIASES,
+                    "propertyNames": {"pattern": PHRASE, "maxLength": MAX_PHRASE_CHARS},
+                    "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+                },
+                {"type": "null"},
+            ],
+            "description": "What is added to the score of tokens: by token id, or by a text that "
+            "the model has as one token. -100 for a text bans it, as `banned_strings` does.",
+        },
+        "banned_strings": {
+            "anyOf": [
+                {
+                    "type": "array",
+                    "maxItems": MAX_BANNED_STRINGS,
+                    "items": {"type": "string", "pattern": PHRASE, "maxLength": MAX_PHRASE_CHARS},
+                },
+                {"type": "null"},
+            ],
+            "description": "Texts that the reply does not hold, in whatever case, inside of words "
+            "too. The model says something else in their place.",
+        },
         "check_screen_prefix": {"description": f"Set before what needs the screen: {prefix}"},
         "screen_checked_prefix": {"description": f"Set before a followup's text: {prefix}"},
         "personalities": {
@@ -605,7 +652,7 @@ def client_fields(settings: Settings) -> dict[str, Schema]:
         },
     }
     for name, (low, high) in sampling_ranges(settings).items():
-        whole = name == "top_k"
+        whole = name in WHOLE_NUMBERS
         pattern = r"^\s*[+-]?[0-9]+\s*$" if whole else NUMERIC
         notes[name] = {
             "anyOf": [

@@ -99,9 +99,7 @@ def errors_section() -> str:
 def group_section(group: type[Group]) -> Iterator[str]:
     """A heading, a sentence and a table."""
     fields = group.model_fields
-    pending = any(extra(field).get("pending") for field in fields.values())
     columns = ["Variable", "Default", "Allowed", "Meaning"]
-    columns += ["Takes effect with"] if pending else []
     yield f"## {group.title}\n"
     yield f"{group.__doc__}\n"
     yield row(columns)
@@ -109,7 +107,6 @@ def group_section(group: type[Group]) -> Iterator[str]:
     for name, field in fields.items():
         cells = [code(name.upper()), default_cell(field), allowed_cell(field)]
         cells.append(cell(field.description or ""))
-        cells += [cell(extra(field).get("pending", "now"))] if pending else []
         yield row(cells)
     yield ""
 

@@ -53,6 +53,14 @@ log = logging.getLogger(__name__)
 _GONE = (WebSocketDisconnect, RuntimeError, OSError)
 # Refused, but no reason to hang up: nothing says that the client meant this session at all.
 _LIVES_ON = frozenset({ErrorCode.MISSING_SESSION_ID, ErrorCode.INVALID_SESSION_ID})
+# Refused by what only the server knows, such as its tokenizer.
+_ABOUT_CONTENT = frozenset(
+    {
+        ErrorCode.CHAT_PROMPT_TOO_LONG,
+        ErrorCode.UNKNOWN_PERSONA,
+        ErrorCode.INVALID_LOGIT_BIAS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +133,7 @@ class Connection:
         self._tenant = tenant
         self._claims: list[Session] = []  # the one in use last
         self._outbox = Outbox(settings.ws_send_queue_max)
-        self._errands = Errands(server, self._outbox, self)
+        self._errands = Errands(server, self._outbox, self, tenant)
         self._turn: Turn | None = None
         self._turn_task: asyncio.Task[None] | None = None
         self._closing = False
@@ -288,7 +296,7 @@ class Connection:
         server = self._server
         try:
             start = read_start(server.with_persona(envelope), server.start_rules)
-            utterance = await server.admit(start.chat_prompt, start.user_utterance)
+            utterance = await server.admit(start.chat_prompt, start.user_utterance, start.sampling)
         except (ProtocolError, YapError) as error:
             if not _ends_connection(error):
                 raise
@@ -395,7 +403,7 @@ def _ends_connection(error: YapError | ProtocolError) -> bool:
     """Whether a refused `start` closes the connection: it does when its content is at fault."""
     if isinstance(error, ProtocolError):
         return error.code not in _LIVES_ON
-    return error.code in (ErrorCode.CHAT_PROMPT_TOO_LONG, ErrorCode.UNKNOWN_PERSONA)
+    return error.code in _ABOUT_CONTENT
 
 
 def _owned(work: Coroutine[Any, Any, Close | None], name: str) -> asyncio.Task[Close | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from yap.errors import (
@@ -20,7 +20,7 @@ from yap.errors import (
     TurnTimeout,
     YapError,
 )
-from yap.history import parse_transcript
+from yap.history import Message, parse_transcript
 from yap.outbox import Outbox
 from yap.protocol import (
     ChatPrompt,
@@ -38,6 +38,7 @@ from yap.protocol import (
 from yap.session import Owner, Session
 
 if TYPE_CHECKING:
+    from yap.chat.engine import ChatEngine
     from yap.server import Server
 
 log = logging.getLogger(__name__)
@@ -55,14 +56,16 @@ def _error_frame(error: YapError | ProtocolError) -> Error:
 class Errands:
     """The errands of one connection."""
 
-    def __init__(self, server: Server, outbox: Outbox, owner: Owner) -> None:
+    def __init__(self, server: Server, outbox: Outbox, owner: Owner, tenant: bytes) -> None:
         """
         Args:
             owner: the connection; a session that it has lost meanwhile is let alone.
+            tenant: whose connection it is; see `KeyRing.check`.
         """
         self._server = server
         self._outbox = outbox
         self._owner = owner
+        self._tenant = tenant
         self._tasks: list[asyncio.Task[None]] = []
 
     async def stop(self) -> None:
@@ -96,7 +99,7 @@ class Errands:
 
         async def work() -> None:
             await chat.admit(prompt, "")
-            await chat.warm(prompt, (), f"warm-{uuid.uuid4().hex}")
+            await self._warm(chat, prompt)
             await self._outbox.put(Warmed(segment="persona_static", bytes=len(prompt)))
 
         self._add(work)
@@ -108,9 +111,7 @@ class Errands:
         persona = session.chat_prompt if session is not None else None
 
         async def work() -> None:
-            await chat.warm(
-                persona, parse_transcript(message.history_text), f"warm-{uuid.uuid4().hex}"
-            )
+            await self._warm(chat, persona, parse_transcript(message.history_text))
             await self._outbox.put(Warmed(segment="history", bytes=len(message.history_text)))
 
         self._add(work)
@@ -134,7 +135,7 @@ class Errands:
         if session.persona_is(message):
             return ChatPromptAck(ok=True, code=204, message="no change")
         session.persona_changes.hit()
-        await chat.warm(message.chat_prompt, (), f"warm-{uuid.uuid4().hex}")
+        await self._warm(chat, message.chat_prompt)
         if session.owner is not self._owner:
             raise RequestError("Another connection has the session now.", ErrorCode.NO_SESSION)
         if session.starts != asked_after:  # a later start has said who the assistant is
@@ -147,6 +148,12 @@ class Errands:
             gender=message.gender,
             personality=message.personality,
         )
+
+    async def _warm(
+        self, chat: ChatEngine, persona: str | None, messages: Sequence[Message] = ()
+    ) -> None:
+        salt = self._server.resources.salts.of(self._tenant, persona)
+        await chat.warm(persona, messages, f"warm-{uuid.uuid4().hex}", salt)
 
     def _add(self, work: Work, refusal: Refusal = _error_frame) -> None:
         """Do `work` after what waits already; if it fails, `refusal` makes the answer."""

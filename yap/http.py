@@ -54,6 +54,7 @@ async def stream_turn(
     messages: Sequence[ChatMessage],
     sampling: dict[str, Any] | None,
     set_status: Callable[[int], None],
+    tenant: bytes = b"",
 ) -> AsyncGenerator[str]:
     """One turn, as server-sent events. The last one is `done`, or an error if nothing began.
 
@@ -61,9 +62,10 @@ async def stream_turn(
         messages: the conversation; a system message may come first, a user message is last.
         sampling: as in `start`.
         set_status: takes the HTTP status of a refusal, before its event is yielded.
+        tenant: whose request it is; see `KeyRing.check`.
     """
     try:
-        session, utterance = await _session_of(server, messages, sampling)
+        session, utterance = await _session_of(server, messages, sampling, tenant)
         async with server.admission.permit():
             outbox = Outbox(server.settings.ws_send_queue_max)
             turn = Turn(server.resources, session, utterance, outbox)
@@ -88,7 +90,10 @@ def _event(frame: ServerFrame) -> str:
 
 
 async def _session_of(
-    server: Server, messages: Sequence[ChatMessage], sampling: dict[str, Any] | None
+    server: Server,
+    messages: Sequence[ChatMessage],
+    sampling: dict[str, Any] | None,
+    tenant: bytes,
 ) -> tuple[Session, str]:
     server.check_accepting()
     if messages[-1].role != "user":
@@ -97,12 +102,12 @@ async def _session_of(
     earlier = messages[1 if persona is not None else 0 : -1]
     if any(message.role == "system" for message in earlier):
         raise RequestError("Only the first message may be of the system.")
-    session = Session("http")
+    session = Session("http", tenant=tenant)
     session.chat_prompt = persona or None
     session.sampling = _sampling(sampling, server.start_rules)
     session.history = History(HistoryMessage(m.role, clean_text(m.content)) for m in earlier)
     utterance = clean_text(messages[-1].content, server.start_rules.utterance_max_chars)
-    return session, await server.admit(session.chat_prompt, utterance)
+    return session, await server.admit(session.chat_prompt, utterance, session.sampling)
 
 
 def _sampling(sampling: dict[str, Any] | None, rules: StartRules) -> SamplingOptions:

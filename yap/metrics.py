@@ -58,6 +58,16 @@ class Metrics:
             ["used"],
             registry=registry,
         )
+        self.phrase_rewinds = Counter(
+            "yap_phrase_rewinds_total",
+            "Times that a reply was taken back to before a banned phrase.",
+            registry=registry,
+        )
+        self.phrases_left_out = Counter(
+            "yap_phrases_left_out_total",
+            "Banned phrases that the model kept saying, so that they were cut out of the text.",
+            registry=registry,
+        )
         self.completion_tokens = Counter(
             "yap_completion_tokens_total", "Tokens that the chat model made.", registry=registry
         )

@@ -23,6 +23,18 @@ def check_models(settings: Settings) -> None:
         _check_hub_model("TOOL_MODEL", settings.tool_model)
 
 
+def check_bias_file(settings: Settings) -> None:
+    """Make sure that the file of banned phrases can be used, where there is one.
+
+    Raises:
+        StartupError: it cannot; the message names the phrase.
+    """
+    if settings.chat_enabled and settings.chat_logit_bias_file is not None:
+        from yap.chat.bias import read_bias_file
+
+        read_bias_file(settings.chat_logit_bias_file)
+
+
 def _check_hub_model(variable: str, model: str) -> None:
     if Path(model).is_dir():
         return

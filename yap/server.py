@@ -15,13 +15,14 @@ import time
 from yap.access import KeyRing
 from yap.admission import Admission, Clock, SlidingWindow
 from yap.chat.engine import ChatEngine
+from yap.chat.salts import CacheSalts
 from yap.chat.sampling import sampling_ranges
 from yap.errors import Draining, EngineUnavailable, RequestError, StartupError, YapError
 from yap.history import CHARS_PER_TOKEN, MAX_CHARS_PER_TOKEN
 from yap.metrics import Metrics
 from yap.persona_library import DEFAULT_FOLDER as PERSONA_FOLDER
 from yap.persona_library import PersonaLibrary
-from yap.protocol import Envelope, ErrorCode, StartRules
+from yap.protocol import Envelope, ErrorCode, SamplingOptions, StartRules
 from yap.screen.classifier import ScreenClassifier
 from yap.screen.router import Gate, ScreenRouter
 from yap.screen.rules import DEFAULT_FOLDER as RULES_FOLDER
@@ -55,7 +56,9 @@ class Server:
         self.start_rules = _start_rules(settings)
         self.failure: StartupError | None = None
         self._chat = (
-            ChatEngine(settings, self._warm_changed_personas) if settings.chat_enabled else None
+            ChatEngine(settings, self._warm_changed_personas, metrics)
+            if settings.chat_enabled
+            else None
         )
         self._classifier = ScreenClassifier(settings) if settings.tool_enabled else None
         self.resources = Resources(
@@ -63,6 +66,7 @@ class Server:
             metrics=metrics,
             chat=self._chat,
             router=ScreenRouter(self._classifier, settings, metrics) if self._classifier else None,
+            salts=CacheSalts(self._is_of_library),
         )
         self.sessions = SessionStore(
             settings.session_idle_ttl_seconds,
@@ -97,6 +101,9 @@ class Server:
                 await self._classifier.start()
             if self._chat is not None:
                 await self._chat.start()
+                self.start_rules = dataclasses.replace(
+                    self.start_rules, samplers=self._chat.has_samplers
+                )
                 await self._warm_personas(self._chat)
             self._chores = [
                 asyncio.create_task(self._evict_sessions(), name="evict-sessions"),
@@ -182,10 +189,12 @@ class Server:
         if not self.ready:
             raise EngineUnavailable("The models are not ready; try again in a moment.")
 
-    async def admit(self, persona: str | None, utterance: str) -> str:
-        """Check the persona's length and cut the utterance; see `ChatEngine.admit`."""
+    async def admit(
+        self, persona: str | None, utterance: str, options: SamplingOptions | None = None
+    ) -> str:
+        """Check persona and options and cut the utterance; see `ChatEngine.admit`."""
         if self._chat is not None:
-            return await self._chat.admit(persona, utterance)
+            return await self._chat.admit(persona, utterance, options)
         return utterance[: self.settings.user_utt_max_tokens * CHARS_PER_TOKEN]
 
     def require_chat(self) -> ChatEngine:
@@ -225,6 +234,10 @@ class Server:
             del filled["chat_prompt"]
         return dataclasses.replace(envelope, data={**filled, **given})
 
+    def _is_of_library(self, prompt: str) -> bool:
+        """Whether this very text is a persona of the library, whoever sends it."""
+        return any(persona.prompt == prompt for persona in self.personas)
+
     def own(self, turn: asyncio.Task[None]) -> asyncio.Task[None]:
         """Own a task on behalf of a connection; `drain` waits for it."""
         self._turns.add(turn)
@@ -258,4 +271,5 @@ def _start_rules(settings: Settings) -> StartRules:
         prefix_max_chars=settings.screen_prefix_max_chars,
         utterance_max_chars=settings.user_utt_max_tokens * MAX_CHARS_PER_TOKEN,
         sampling_ranges=sampling_ranges(settings),
+        samplers=settings.chat_samplers is not False,
     )

@@ -35,14 +35,19 @@ class Session:
     """The state that lives from turn to turn. One turn at a time works on it."""
 
     def __init__(
-        self, session_id: str | int | float | bool, persona_changes: SlidingWindow | None = None
+        self,
+        session_id: str | int | float | bool,
+        persona_changes: SlidingWindow | None = None,
+        tenant: bytes = b"",
     ) -> None:
         """
         Args:
             persona_changes: how often `chat_prompt` may change the persona; any number of times,
                 if not given.
+            tenant: whose it is; see `KeyRing.check`.
         """
         self.session_id = session_id
+        self.tenant = tenant
         self.owner: Owner | None = None
         self.last_used = 0.0
         self.starts = 0  # how many turns have configured it
@@ -130,7 +135,7 @@ class SessionStore:
         key = (tenant, type(session_id), session_id)
         session = self._sessions.pop(key, None)
         if session is None or self._is_over(session):
-            session = Session(session_id, self._persona_changes())
+            session = Session(session_id, self._persona_changes(), tenant)
         session.last_used = self._clock()
         self._sessions[key] = session
         if len(self._sessions) > self._limit and not self.evict():

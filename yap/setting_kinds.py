@@ -11,6 +11,8 @@ from annotated_types import Ge, Le
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, SecretStr
 from pydantic.fields import FieldInfo
 
+from yap.protocol.fields import MAX_BREAKERS, is_breaker
+
 ROOT = Path(__file__).resolve().parent.parent
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
@@ -26,6 +28,9 @@ _ARGS_WITH_A_VARIABLE = {
     "max_model_len": "CHAT_MAX_LEN",
     "max_num_batched_tokens": "MAX_NUM_BATCHED_TOKENS_CHAT",
     "max_num_seqs": "MAX_NUM_SEQS_CHAT",
+    "tensor_parallel_size": "CHAT_TENSOR_PARALLEL",
+    "pipeline_parallel_size": "CHAT_PIPELINE_PARALLEL",
+    "data_parallel_size": "CHAT_DATA_PARALLEL",
 }
 
 
@@ -44,8 +49,7 @@ def number(
 def setting(default: Any, meaning: str, **extra: str) -> Any:
     """A setting that is not a number.
 
-    ``extra``: ``allowed`` (what to give, in words), ``unset`` (what happens without a value),
-    ``pending`` (the part of the service that will read it, while nothing does).
+    ``extra``: ``allowed`` (what to give, in words), ``unset`` (what happens without a value).
     """
     return Field(default, description=meaning, json_schema_extra={**extra})
 
@@ -88,6 +92,27 @@ def _parse_object(value: object) -> object:
     if isinstance(parsed, dict):
         return parsed
     raise ValueError("JSON, but not an object")
+
+
+def _parse_texts(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON, {error.msg} at character {error.pos + 1}") from None
+    if isinstance(parsed, list):
+        return tuple(parsed)
+    raise ValueError("JSON, but not a list")
+
+
+def _check_breakers(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(values) > MAX_BREAKERS:
+        raise ValueError(f"it has {len(values)} strings")
+    for position, value in enumerate(values, start=1):
+        if not is_breaker(value):
+            raise ValueError(f"string {position} of {len(values)} is empty or too long")
+    return values
 
 
 def _check_keys(value: SecretStr | None) -> SecretStr | None:
@@ -179,6 +204,9 @@ Models = Annotated[tuple[str, ...], BeforeValidator(_split_list), AfterValidator
 EngineArgs = Annotated[
     dict[str, JsonValue], BeforeValidator(_parse_object), AfterValidator(_check_engine_args)
 ]
+Breakers = Annotated[
+    tuple[str, ...], BeforeValidator(_parse_texts), AfterValidator(_check_breakers)
+]
 CloseCode = Annotated[int, AfterValidator(_check_close_code)]
 CloseReason = Annotated[str, AfterValidator(_check_close_reason)]
 Sentinel = Annotated[str, AfterValidator(_check_sentinel)]
@@ -190,7 +218,10 @@ Quantization = Annotated[
     BeforeValidator(_lower),
 ]
 KvDtype = Annotated[
-    Literal["auto", "fp8", "fp8_e4m3", "fp8_e5m2"], BeforeValidator(_check_kv_dtype)
+    Literal["auto", "model", "fp8", "fp8_e4m3", "fp8_e5m2"], BeforeValidator(_check_kv_dtype)
+]
+Speculation = Annotated[
+    Literal["none", "ngram", "draft", "eagle", "eagle3", "mtp"], BeforeValidator(_lower)
 ]
 ToolDevice = Annotated[Literal["auto", "cpu", "cuda"], BeforeValidator(_lower)]
 LogLevel = Annotated[
@@ -203,7 +234,7 @@ LogFormat = Annotated[Literal["text", "json"], BeforeValidator(_check_log_format
 
 
 def extra(field: FieldInfo) -> dict[str, str]:
-    """What a declaration says beside type and range: unit, allowed, unset, pending."""
+    """What a declaration says beside type and range: unit, allowed, unset."""
     given = field.json_schema_extra
     return {key: str(value) for key, value in given.items()} if isinstance(given, dict) else {}
 
@@ -245,5 +276,7 @@ def default_text(field: FieldInfo) -> str:
         return ""
     if isinstance(value, bool):
         return str(int(value))
+    if isinstance(value, tuple):
+        return json.dumps(value)
     text = str(value)
     return os.path.relpath(text, ROOT) if text.startswith(f"{ROOT}{os.sep}") else text

@@ -16,10 +16,12 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from yap.protocol.fields import MAX_BREAKER_CHARS, MAX_BREAKERS
 from yap.retired_settings import misspelling_notices, retired_notices
 from yap.setting_kinds import (
     ROOT,
     ApiKeys,
+    Breakers,
     CloseCode,
     CloseReason,
     DeployModels,
@@ -33,10 +35,10 @@ from yap.setting_kinds import (
     Models,
     Quantization,
     Sentinel,
+    Speculation,
     ToolDevice,
     allowed,
     default_text,
-    extra,
     number,
     setting,
 )
@@ -143,8 +145,9 @@ class ModelSettings(Group):
     )
     kv_dtype: KvDtype = setting(
         "auto",
-        "Number format of the KV cache. auto is the model's own; fp8 holds twice the tokens that a "
-        "16-bit one does.",
+        "Number format of the KV cache. auto is fp8 where the GPU computes in it (compute "
+        "capability 8.9) and the model bears it, else model, which is the model's own. fp8 holds "
+        "twice the tokens that 16 bits do.",
     )
 
 
@@ -169,10 +172,56 @@ class ChatEngineSettings(Group):
         "tokens",
         "Tokens that one engine step computes at most. More makes prompts faster and the gaps "
         "between other clients' tokens longer.",
-        unset="vLLM's default for serving",
+        unset="what takes about a tenth of a second; see docs/tuning.md",
     )
     max_num_seqs_chat: int | None = number(
-        None, 1, 4096, "sequences", "Replies generated at once.", unset="chosen at start"
+        None,
+        1,
+        4096,
+        "sequences",
+        "Replies generated at once.",
+        unset="MAX_CONCURRENT_CONNECTIONS and a quarter more",
+    )
+    chat_tensor_parallel: int | None = number(
+        None,
+        1,
+        1024,
+        "GPUs",
+        "GPUs that each layer of the chat model is split over.",
+        unset="as few as hold the model and a full context for half of the connections",
+    )
+    chat_pipeline_parallel: int = number(
+        1, 1, 1024, "GPUs", "Groups of GPUs that the chat model's layers are divided among."
+    )
+    chat_data_parallel: int = number(
+        1, 1, 1024, "copies", "Copies of the chat model, each with GPUs of its own."
+    )
+    chat_speculation: Speculation = setting(
+        "none",
+        "Tokens guessed ahead and checked in one step. ngram repeats what the prompt says; draft "
+        "is a smaller model of the same vocabulary, eagle and eagle3 a head made for this model; "
+        "mtp is the head that some models bring. Takes CHAT_MIN_P_MAX=0.",
+    )
+    chat_speculation_model: Model | None = setting(
+        None,
+        "Draft model or EAGLE head, named as the chat model is.",
+        allowed=_MODEL,
+        unset="none; draft, eagle and eagle3 need one",
+    )
+    chat_speculation_tokens: int | None = number(
+        None,
+        1,
+        64,
+        "tokens",
+        "Tokens guessed at a time.",
+        unset="4 for ngram and draft, 3 for eagle and eagle3, 1 for mtp",
+    )
+    chat_cache_dir: Path | None = setting(
+        None,
+        "Where compiled kernels are kept, so that the next start is quick. In a container, mount "
+        "a volume there.",
+        allowed="the path of a folder",
+        unset="yap in XDG_CACHE_HOME, else in ~/.cache",
     )
     chat_engine_args: EngineArgs = setting(
         {},
@@ -188,6 +237,14 @@ class ChatEngineSettings(Group):
     )
     chat_start_timeout_s: float = number(
         900, 10, 7200, "seconds", "Time the chat engine has to load before the start has failed."
+    )
+    chat_warm_up: Flag = setting(
+        True,
+        "Before the service is ready, make requests of every size and with every sampling option, "
+        "so that no user waits for a kernel to be compiled.",
+    )
+    chat_warm_up_timeout_s: float = number(
+        120, 1, 3600, "seconds", "Time for that; the service is then ready as it is."
     )
 
 
@@ -283,15 +340,81 @@ class SamplingSettings(Group):
     chat_frequency_penalty_max: float = number(
         0.5, -2, 2, "", "Greatest frequency_penalty, likewise."
     )
+    chat_samplers: Flag | None = setting(
+        None,
+        "Give the chat engine the DRY and XTC samplers. Off, the options below must be off. With "
+        "speculative decoding they are left out.",
+        allowed="on or off",
+        unset="on a CPU, where they are measured; elsewhere if one of the options below is on",
+    )
+    chat_dry_multiplier: float = number(
+        0, 0, 10, "", "Strength of DRY, which keeps replies from repeating themselves; 0 is off."
+    )
+    chat_dry_multiplier_min: float = number(
+        0, 0, 10, "", "Least dry_multiplier a client may ask for."
+    )
+    chat_dry_multiplier_max: float = number(5, 0, 10, "", "Greatest dry_multiplier, likewise.")
+    chat_dry_base: float = number(
+        1.75, 1, 4, "", "How much each further token of a repetition adds to DRY's penalty."
+    )
+    chat_dry_base_min: float = number(1, 1, 4, "", "Least dry_base a client may ask for.")
+    chat_dry_base_max: float = number(4, 1, 4, "", "Greatest dry_base, likewise.")
+    chat_dry_allowed_length: int = number(
+        2, 1, 50, "tokens", "Longest repetition that DRY lets be."
+    )
+    chat_dry_allowed_length_min: int = number(
+        1, 1, 50, "tokens", "Least dry_allowed_length a client may ask for."
+    )
+    chat_dry_allowed_length_max: int = number(
+        20, 1, 50, "tokens", "Greatest dry_allowed_length, likewise."
+    )
+    chat_dry_range: int = number(
+        0, 0, 1_048_576, "tokens", "Newest tokens in which DRY looks for repetitions; 0 is all."
+    )
+    chat_dry_range_min: int = number(
+        0, 0, 1_048_576, "tokens", "Least dry_range a client may ask for."
+    )
+    chat_dry_range_max: int = number(
+        1_048_576, 0, 1_048_576, "tokens", "Greatest dry_range, likewise."
+    )
+    chat_dry_sequence_breakers: Breakers = setting(
+        ("\n", ":", '"', "*"),
+        "Texts that end a repetition; of each its last token counts. The chat template's own "
+        "tokens always do.",
+        allowed=f"a JSON list of at most {MAX_BREAKERS} strings of 1 to {MAX_BREAKER_CHARS} "
+        "characters",
+    )
+    chat_xtc_probability: float = number(
+        0, 0, 1, "", "How often XTC excludes the top choices of a token; 0 is off."
+    )
+    chat_xtc_probability_min: float = number(
+        0, 0, 1, "", "Least xtc_probability a client may ask for."
+    )
+    chat_xtc_probability_max: float = number(1, 0, 1, "", "Greatest xtc_probability, likewise.")
+    chat_xtc_threshold: float = number(
+        0.1, 0.01, 1, "", "Probability from which XTC counts a token as a top choice."
+    )
+    chat_xtc_threshold_min: float = number(
+        0.05, 0.01, 1, "", "Least xtc_threshold a client may ask for."
+    )
+    chat_xtc_threshold_max: float = number(1, 0.01, 1, "", "Greatest xtc_threshold, likewise.")
     chat_template_enable_thinking: Flag = setting(
         False, "Passed to the model's chat template as enable_thinking."
     )
     chat_logit_bias_file: Path | None = setting(
         None,
-        "JSON file of phrases that replies must not use.",
+        "JSON object of phrase to bias: -100 bans the phrase, between slashes as a regular "
+        "expression; any other number is added to the score of a phrase that is one token.",
         allowed="the path of a file",
         unset="no phrase is banned",
-        pending="banned phrases",
+    )
+    chat_max_rewinds: int = number(
+        16,
+        0,
+        1000,
+        "rewinds",
+        "How often a reply is taken back to say something else than a banned phrase; after that "
+        "the phrase is left out.",
     )
 
 
@@ -608,7 +731,7 @@ def load_settings(environ: Mapping[str, str] = os.environ, *, serving: bool = Tr
     sentences += [problem.sentence for problem in problems if problem.variables.isdisjoint(told)]
     if sentences:
         raise SettingsError(sentences)
-    settings._notices = _notices(environ, names)
+    settings._notices = _notices(environ)
     return settings
 
 
@@ -626,18 +749,9 @@ def _variables_set(environ: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _notices(environ: Mapping[str, str], names: Mapping[str, str]) -> tuple[str, ...]:
+def _notices(environ: Mapping[str, str]) -> tuple[str, ...]:
     known = variables()
-    pending = {name: extra(FIELDS[field]).get("pending") for field, name in names.items()}
-    return (
-        *retired_notices(environ, known),
-        *misspelling_notices(environ, known),
-        *(
-            f"{name} is set but has no effect yet: it is for {use}."
-            for name, use in pending.items()
-            if use
-        ),
-    )
+    return (*retired_notices(environ, known), *misspelling_notices(environ, known))
 
 
 def _sentence(name: str, value: str, field: FieldInfo, details: ErrorDetails) -> str:

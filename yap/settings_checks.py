@@ -16,6 +16,12 @@ SAMPLING_PARAMETERS = (
     "repetition_penalty",
     "presence_penalty",
     "frequency_penalty",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_range",
+    "xtc_probability",
+    "xtc_threshold",
 )
 
 
@@ -29,6 +35,7 @@ class Problem(NamedTuple):
 def problems_together(settings: "Settings") -> Iterator[Problem]:
     """What is wrong with values that are each allowed alone."""
     yield from _sampling_problems(settings)
+    yield from _sampler_problems(settings)
     yield from _gpu_problems(settings)
     yield from _length_problems(settings)
     yield from _batch_problems(settings)
@@ -67,6 +74,17 @@ def _sampling_problems(settings: "Settings") -> Iterator[Problem]:
                 name,
                 f"{name}_MIN",
                 f"{name}_MAX",
+            )
+
+
+def _sampler_problems(settings: "Settings") -> Iterator[Problem]:
+    for name in ("CHAT_DRY_MULTIPLIER", "CHAT_XTC_PROBABILITY"):
+        value = getattr(settings, name.lower())
+        if value and settings.chat_samplers is False:
+            yield _problem(
+                f"{name} is {value:g} and CHAT_SAMPLERS is off: turn it on, or set {name} to 0",
+                name,
+                "CHAT_SAMPLERS",
             )
 
 

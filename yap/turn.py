@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from yap.ahead import Ahead
 from yap.chat.engine import ChatEngine, Piece
+from yap.chat.salts import CacheSalts
 from yap.errors import EngineFailed, ServerError, TurnTimeout, YapError
 from yap.history import CHARS_PER_TOKEN, overflow
 from yap.metrics import Metrics
@@ -41,6 +43,7 @@ class Resources:
     metrics: Metrics
     chat: ChatEngine | None
     router: ScreenRouter | None
+    salts: CacheSalts = field(default_factory=CacheSalts)
 
 
 class Turn:
@@ -67,6 +70,7 @@ class Turn:
         self.session = session
         # What the session says now; it may change while the turn runs.
         self._persona = session.chat_prompt
+        self._cache_salt = resources.salts.of(session.tenant, session.chat_prompt)
         self._sampling = session.sampling
         self._personalities = session.personalities
         self._check_screen_prefix = (
@@ -228,6 +232,7 @@ class Turn:
         user = f"{self._check_screen_prefix} {self._utterance}" if look else self._utterance
         prompt = await chat.prepare(self._persona, history.messages, user.rstrip())
         history.drop(prompt.dropped)
+        prompt = dataclasses.replace(prompt, cache_salt=self._cache_salt)
         stream = chat.stream(prompt, self._sampling, request_id)
         async with contextlib.aclosing(self._within_deadlines(stream)) as pieces:
             async for piece in pieces:

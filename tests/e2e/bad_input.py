@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from tests.e2e.talk import start
 from yap.chat.sampling import sampling_ranges
+from yap.protocol.fields import MAX_BREAKER_CHARS, MAX_BREAKERS, WHOLE_NUMBERS
+from yap.protocol.steering import MAX_BANNED_STRINGS, MAX_LOGIT_BIASES
 from yap.settings import Settings
 
 LIMITS = Settings()
@@ -203,7 +205,7 @@ def _sampling_values() -> Iterator[Bad]:
         yield from each(
             name, invalid, "1e400", '"1e400"', '"nan"', '"inf"', '"1_0"', '"0x1"', '"٣"'
         )
-        if name == "top_k":
+        if name in WHOLE_NUMBERS:
             yield from each(name, invalid, "5.5", '"5.0"', text("9" * 5000))
             outside: tuple[str, ...] = (
                 str(int(low) - 1),
@@ -215,8 +217,31 @@ def _sampling_values() -> Iterator[Bad]:
             below, above = math.nextafter(low, -math.inf), math.nextafter(high, math.inf)
             outside = (repr(below), repr(above), str(low - 1), str(high + 1), "1e300")
         yield from each(name, f"{name}_out_of_range", *outside, *(text(o) for o in outside[:2]))
+    breakers = "dry_sequence_breakers"
+    yield from each(breakers, f"invalid_{breakers}", *NOT_A_LIST, "[null]", "[[]]", "[5]", '[""]')
+    yield from each(breakers, f"invalid_{breakers}", list_of('"x"', MAX_BREAKERS + 1))
+    too_long = text("x" * (MAX_BREAKER_CHARS + 1))
+    yield from each(breakers, f"invalid_{breakers}", f"[{too_long}]")
     yield from each("sanitize_output", "invalid_sanitize_output", *NUMBERS, *STRINGS, *LISTS)
     yield from each("sanitize_output", "invalid_sanitize_output", *OBJECTS, '"true"', "0", '""')
+    yield from _wishes_about_words()
+
+
+def _wishes_about_words() -> Iterator[Bad]:
+    bias, banned = "logit_bias", "banned_strings"
+    yield from each(bias, f"invalid_{bias}", *NOT_AN_OBJECT, object_of([""], "1"))
+    yield from each(bias, f"invalid_{bias}", *(object_of(["a"], v) for v in (*BOOLS, NULL, '"1"')))
+    yield from each(
+        bias,
+        f"invalid_{bias}",
+        *(object_of(["a"], v) for v in ("[]", "{}", "100.1", "-101", HUGE, "NaN", "Infinity")),
+        *(object_of([key], "1") for key in (" ", "9" * 9, "9" * 5000, "x" * 101, "a b c d e")),
+        object_of(words(MAX_LOGIT_BIASES + 1), "-100"),
+    )
+    yield from each(banned, f"invalid_{banned}", *NOT_A_LIST, "[null]", "[[]]", "[5]", "[true]")
+    yield from each(banned, f"invalid_{banned}", *(f"[{i}]" for i in INVISIBLE))
+    yield from each(banned, f"invalid_{banned}", json.dumps(["x" * 101]))
+    yield from each(banned, f"invalid_{banned}", list_of('"x"', MAX_BANNED_STRINGS + 1))
 
 
 SAMPLING_VALUES = tuple(_sampling_values())
@@ -559,6 +584,18 @@ LARGE: dict[str, Large] = {
         opening='{"friendly":["',
         closing='"]}',
     ),
+    "start: a large bias": in_start(
+        "logit_bias", '"x#":-100', "invalid_logit_bias", opening="{", closing="}", separator=","
+    ),
+    "start: many banned strings": in_start(
+        "banned_strings",
+        '"x"',
+        "invalid_banned_strings",
+        opening="[",
+        closing="]",
+        separator=",",
+    ),
+    "start: a banned string of marks": in_start("banned_strings", MARKS, "invalid_banned_strings"),
     "start: much sampling": in_start(
         "sampling", '"x#":1', "ack", "done", opening="{", closing="}", separator=","
     ),

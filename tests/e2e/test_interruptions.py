@@ -1,4 +1,4 @@
-"""Two hundred interruptions of the real engine, at moments that nobody chose."""
+"""Hundreds of interruptions of the real engine, at moments that nobody chose."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ SEED = 20_260
 CONNECTIONS = 4
 ROUNDS = 50
 LONGEST_WAIT_S = 0.120
+CANCELS = 500
+DONE_WITHIN_MS = 10  # at the median
 TOPICS = ("your day", "music", "the sea", "tea", "a walk in the woods", "books")
 _LETTER = {"ack": "A", "toolcall": "T", "token": "t", "final": "F", "error": "E", "done": "D"}
 _WHOLE = re.compile("(AT)?t*FD")
@@ -137,6 +139,50 @@ async def test_interrupted_at_any_moment_the_conversation_stays_right_and_nothin
         f"median {median(taken):.1f} ms, p95 {quantiles(taken, n=20)[-1]:.1f} ms"
     )
     assert cut > turns / 4, "hardly anything was interrupted"
+
+
+async def test_five_hundred_cancels_at_any_token_are_done_at_once_and_leave_nothing(
+    unlimited_server: ServerProcess,
+) -> None:
+    async def play(number: int) -> list[float]:
+        dice = random.Random(SEED + number)
+        async with talk(unlimited_server) as client:
+            taken: list[float] = []
+            while len(taken) < CANCELS // CONNECTIONS:
+                topic = dice.choice(TOPICS)
+                await client.send(start(f"Tell me a story about {topic}.", session_id=f"c{number}"))
+                if (
+                    milliseconds := await _cancelled_after(client, dice.randint(1, 12))
+                ) is not None:
+                    taken.append(milliseconds)
+            return taken
+
+    players = await asyncio.gather(*(play(number) for number in range(CONNECTIONS)))
+    await _idle(unlimited_server)
+    taken = [milliseconds for player in players for milliseconds in player]
+    print(
+        f"\n{len(taken)} cancels: median {median(taken):.1f} ms, "
+        f"p95 {quantiles(taken, n=20)[-1]:.1f} ms, at most {max(taken):.1f} ms"
+    )
+    assert len(taken) == CANCELS
+    assert median(taken) <= DONE_WITHIN_MS
+
+
+async def _cancelled_after(client: Talk, tokens: int) -> float | None:
+    """Read so many tokens, then cancel; milliseconds to `done`. None if the reply ended before."""
+    while tokens:
+        frame = await client.receive()
+        if frame["type"] == "done":
+            return None
+        tokens -= frame["type"] == "token"
+    sent = time.perf_counter()
+    await client.send({"type": "cancel"})
+    done = (await client.until("done"))[-1]
+    taken = 1000 * (time.perf_counter() - sent)
+    if done.get("cancelled"):
+        return taken
+    await client.until("done")  # it had ended by itself, and the cancel is answered too
+    return None
 
 
 async def test_clients_that_go_at_any_moment_leave_nothing_behind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -64,7 +65,19 @@ def test_weights_that_cannot_be_read_end_the_server(tmp_path: Path) -> None:
     (broken / "model.safetensors").write_bytes(b"not a tensor")
     line = refusal(tmp_path, CHAT_MODEL=str(broken), DEPLOY_MODELS="chat")
     assert line == (
-        f'Yap could not start: CHAT_MODEL="{broken}" could not be loaded; the reason is in the '
+        f'Yap could not start: The weights of CHAT_MODEL="{broken}" cannot be read '
+        "(model.safetensors is damaged): fetch them again."
+    )
+
+
+def test_weights_of_another_model_end_the_server(tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(ROOT / "models" / "yap-chat-demo", mixed)
+    config = json.loads((mixed / "config.json").read_text())
+    (mixed / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 7}))
+    line = refusal(tmp_path, CHAT_MODEL=str(mixed), DEPLOY_MODELS="chat")
+    assert line == (
+        f'Yap could not start: CHAT_MODEL="{mixed}" could not be loaded; the reason is in the '
         "log above."
     )
 

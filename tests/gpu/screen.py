@@ -77,6 +77,7 @@ async def session(conversation: Conversation, number: int, said: list[str]) -> l
     for _ in range(TURNS):
         record = await conversation.turn(start(dice.choice(said), session_id=f"s{number}"))
         assert record.done is not None
+        assert record.done.timings is not None
         turns.append({"toolcall": record.toolcall_ms, "ttft": record.ttft_ms,
                       "server_toolcall": record.done.timings.toolcall_ms})  # fmt: skip
         await asyncio.sleep(dice.random() * 0.4)

@@ -18,6 +18,8 @@ def test_the_names_of_the_metrics(metrics: Metrics, registry: CollectorRegistry)
         "yap_time_to_first_token_seconds",
         "yap_router_decisions",
         "yap_early_replies",
+        "yap_phrase_rewinds",
+        "yap_phrases_left_out",
         "yap_completion_tokens",
         "yap_prompt_tokens",
     }

@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.conftest import MakeSettings
 from yap.errors import StartupError
-from yap.preflight import check_models, check_port
+from yap.preflight import check_bias_file, check_models, check_port
 
 HOSTS = ("127.0.0.1", "0.0.0.0")  # noqa: S104 - somebody may listen on every interface
 CHECK_MODELS = """
@@ -122,3 +122,14 @@ def test_a_hub_model_is_looked_up_in_the_local_cache(
     assert said.startswith(told)
     assert bool(said) == bool(told)
     assert "\n" not in said
+
+
+def test_a_file_of_phrases_that_cannot_be_used_is_refused_where_there_is_a_chat_model(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    path = tmp_path / "phrases.json"
+    path.write_text('{"as an AI": "never"}')
+    with pytest.raises(StartupError, match='"as an AI" must have a number'):
+        check_bias_file(make_settings(chat_logit_bias_file=path))
+    check_bias_file(make_settings(chat_logit_bias_file=path, deploy_models="tool"))
+    check_bias_file(make_settings())

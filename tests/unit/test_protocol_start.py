@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -225,6 +226,9 @@ def test_in_chat_mode_personalities_are_checked_where_they_come() -> None:
 # What is refused
 
 NO_NUMBERS: list[Any] = [True, MARK, "", [], {}, math.nan, math.inf, "nan", "inf", "0x1"]
+NO_BREAKERS: list[Any] = [
+    *(MARK, 5, {}, True, [5], [None], [[MARK]], [""], [MARK * 2], ["x"] * 17),
+]
 MANY_SYNONYMS = [f"w{i}" for i in range(11)]
 REFUSED: list[tuple[str, Any, str]] = [
     ("session_id", ABSENT, "missing_session_id"),
@@ -270,6 +274,11 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("sanitize_output", 1, "invalid_sanitize_output"),
     ("sanitize_output", "true", "invalid_sanitize_output"),
     ("sanitize_output", [], "invalid_sanitize_output"),
+    ("logit_bias", MARK, "invalid_logit_bias"),
+    ("logit_bias", {MARK: "1"}, "invalid_logit_bias"),
+    ("logit_bias", {MARK: 101}, "invalid_logit_bias"),
+    ("banned_strings", MARK, "invalid_banned_strings"),
+    ("banned_strings", [MARK, 5], "invalid_banned_strings"),
     ("check_screen_prefix", "x" * 31, "invalid_check_screen_prefix"),
     ("check_screen_prefix", 5, "invalid_check_screen_prefix"),
     ("check_screen_prefix", MARK * 3, "invalid_check_screen_prefix"),
@@ -312,6 +321,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("user_utterance", [MARK], "invalid_user_utterance"),
     ("user_utterance", {}, "invalid_user_utterance"),
     *[(name, value, f"invalid_{name}") for name in SAMPLING_FIELDS for value in NO_NUMBERS],
+    *[("dry_sequence_breakers", v, "invalid_dry_sequence_breakers") for v in NO_BREAKERS],
     *[
         (name, value, f"{name}_out_of_range")
         for name, low, high in [
@@ -322,6 +332,12 @@ REFUSED: list[tuple[str, Any, str]] = [
             ("repetition_penalty", "0.99", 1.31),
             ("presence_penalty", -0.01, 0.51),
             ("frequency_penalty", -1, 1e300),
+            ("dry_multiplier", -0.1, 5.1),
+            ("dry_base", 0.99, "4.01"),
+            ("dry_allowed_length", 0, 21),
+            ("dry_range", -1, 1_048_577),
+            ("xtc_probability", -0.1, 1.1),
+            ("xtc_threshold", 0.04, 1.1),
         ]
         for value in (low, high)
     ],
@@ -338,7 +354,7 @@ def test_a_wrong_field_is_refused_with_its_code(name: str, value: Any, code: str
     assert "Error" not in error.message
 
 
-@pytest.mark.parametrize("name", [*SAMPLING_FIELDS, "sanitize_output"])
+@pytest.mark.parametrize("name", [*SAMPLING_FIELDS, "sanitize_output", "logit_bias"])
 def test_a_wrong_sampling_value_is_refused_inside_the_object_too(name: str) -> None:
     assert refusal({"sampling": {name: [MARK]}}).code == f"invalid_{name}"
 
@@ -350,7 +366,11 @@ def test_a_number_with_underscores_is_no_number() -> None:
 
 def test_every_code_of_a_start_is_given_for_something() -> None:
     fields = [*ErrorCode][[*ErrorCode].index(ErrorCode.MISSING_SESSION_ID) :]
-    elsewhere = {ErrorCode.CHAT_PROMPT_TOO_LONG, ErrorCode.SESSION_TAKEN_OVER}
+    elsewhere = {
+        ErrorCode.CHAT_PROMPT_TOO_LONG,
+        ErrorCode.SESSION_TAKEN_OVER,
+        ErrorCode.SAMPLERS_NOT_DEPLOYED,
+    }
     assert {code for _, _, code in REFUSED} == set(fields) - elsewhere
 
 
@@ -367,7 +387,16 @@ IN_ORDER: list[tuple[dict[str, Any], str]] = [
     ({"repetition_penalty": -9}, "repetition_penalty_out_of_range"),
     ({"presence_penalty": -9}, "presence_penalty_out_of_range"),
     ({"frequency_penalty": -9}, "frequency_penalty_out_of_range"),
+    ({"dry_multiplier": -9}, "dry_multiplier_out_of_range"),
+    ({"dry_base": -9}, "dry_base_out_of_range"),
+    ({"dry_allowed_length": -9}, "dry_allowed_length_out_of_range"),
+    ({"dry_range": -9}, "dry_range_out_of_range"),
+    ({"dry_sequence_breakers": 9}, "invalid_dry_sequence_breakers"),
+    ({"xtc_probability": -9}, "xtc_probability_out_of_range"),
+    ({"xtc_threshold": -9}, "xtc_threshold_out_of_range"),
     ({"sanitize_output": 9}, "invalid_sanitize_output"),
+    ({"logit_bias": 9}, "invalid_logit_bias"),
+    ({"banned_strings": 9}, "invalid_banned_strings"),
     ({"check_screen_prefix": 1}, "invalid_check_screen_prefix"),
     ({"screen_checked_prefix": 1}, "invalid_screen_checked_prefix"),
     ({"personalities": 1}, "invalid_personalities_format"),
@@ -408,6 +437,33 @@ def test_limits_are_the_operators() -> None:
     ]
     for fields, code in refused:
         assert refusal(good | fields, rules).code == code
+
+
+@pytest.mark.parametrize("name", ["dry_multiplier", "xtc_probability"])
+def test_samplers_that_the_engine_has_not_are_refused(name: str) -> None:
+    rules = dataclasses.replace(RULES, samplers=False)
+    assert refusal({name: 0.5}, rules).code is ErrorCode.SAMPLERS_NOT_DEPLOYED
+    assert refusal({"sampling": {name: "0.5"}}, rules).code is ErrorCode.SAMPLERS_NOT_DEPLOYED
+    # What is off, or turns nothing on, may stand there.
+    assert getattr(read({name: 0}, rules).sampling, name) == 0
+    assert read({"dry_base": 2, "xtc_threshold": 0.2}, rules).sampling.dry_base == 2
+    assert getattr(read({name: 0.5}).sampling, name) == 0.5
+
+
+def test_the_range_of_dry_has_another_name_too() -> None:
+    assert read({"dry_penalty_last_n": "64"}).sampling.dry_range == 64
+    assert read({"sampling": {"dry_penalty_last_n": 64}}).sampling.dry_range == 64
+    both = {"dry_penalty_last_n": 64, "dry_range": 128}
+    assert read(both).sampling.dry_range == 128
+    assert read({"sampling": both}).sampling.dry_range == 128
+    assert refusal({"dry_penalty_last_n": MARK}).code is ErrorCode.INVALID_DRY_RANGE
+
+
+def test_sequence_breakers_are_taken_as_they_are() -> None:
+    breakers = ["\n", " ", "…", "</s>"]
+    assert read({"dry_sequence_breakers": breakers}).sampling.dry_sequence_breakers == (*breakers,)
+    assert read({"dry_sequence_breakers": []}).sampling.dry_sequence_breakers == ()
+    assert read({"dry_sequence_breakers": None}).sampling.dry_sequence_breakers is None
 
 
 def test_the_range_is_told_in_the_message() -> None:

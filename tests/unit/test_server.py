@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -154,6 +154,34 @@ async def test_the_classifier_is_loaded_before_the_chat_model(
     monkeypatch.setattr(chat, "start", loads("chat"))
     await server.start()
     assert order == ["classifier", "chat"]
+    await server.stop()
+
+
+@pytest.mark.parametrize("has_samplers", [True, False])
+async def test_clients_may_ask_for_the_samplers_that_the_engine_has(
+    make_settings: MakeSettings,
+    tokenizer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    has_samplers: bool,
+) -> None:
+    chat = ScriptedChat(make_settings(), tokenizer)
+    server = server_with(make_settings(), chat, None)
+    assert server.start_rules.samplers
+
+    async def load() -> None:
+        chat._sampler_tokens = cast(Any, object()) if has_samplers else None
+
+    monkeypatch.setattr(chat, "start", load)
+    await server.start()
+    assert server.start_rules.samplers is has_samplers
+    await server.stop()
+
+
+async def test_without_samplers_clients_are_told_so_from_the_start(
+    make_settings: MakeSettings, metrics: Metrics
+) -> None:
+    server = Server(make_settings(chat_samplers=False), metrics)
+    assert not server.start_rules.samplers
     await server.stop()
 
 

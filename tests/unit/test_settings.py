@@ -82,6 +82,12 @@ def test_defaults_are_those_that_existing_clients_and_deployments_expect() -> No
         ("repetition_penalty", 1, 1, 1.3),
         ("presence_penalty", 0, 0, 0.5),
         ("frequency_penalty", 0, 0, 0.5),
+        ("dry_multiplier", 0, 0, 5),
+        ("dry_base", 1.75, 1, 4),
+        ("dry_allowed_length", 2, 1, 20),
+        ("dry_range", 0, 0, 1_048_576),
+        ("xtc_probability", 0, 0, 1),
+        ("xtc_threshold", 0.1, 0.05, 1),
     ],
 )
 def test_sampling_defaults_and_client_ranges(
@@ -242,7 +248,7 @@ def test_remote_code_is_trusted_for_named_models_only(model: Path) -> None:
             "int8",
             (
                 "the engine has no int8 KV cache, fp8 is as small; "
-                "give one of auto, fp8, fp8_e4m3, fp8_e5m2 (default auto)"
+                "give one of auto, model, fp8, fp8_e4m3, fp8_e5m2 (default auto)"
             ),
         ),
         (
@@ -489,18 +495,6 @@ def test_a_misspelt_variable_is_told(name: str, meant: str) -> None:
     environ = {key: value for key, value in USABLE.items() if key != meant}
     settings = load_settings(environ | {name: "1"}, serving=False)
     assert settings.notices == (f"{name} is not read: did you mean {meant}?",)
-
-
-@pytest.mark.parametrize(
-    "name", [name for name, field in FIELDS.items() if "pending" in extra(field)]
-)
-def test_a_variable_without_effect_yet_is_told(name: str, tmp_path: Path) -> None:
-    value = default_text(FIELDS[name])
-    if not value:
-        value = str(tmp_path / "file")
-        Path(value).touch()
-    (notice,) = load(**{name.upper(): value}).notices
-    assert notice.startswith(f"{name.upper()} is set but has no effect yet: it is for ")
 
 
 # Documentation

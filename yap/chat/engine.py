@@ -19,15 +19,31 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from yap.chat import guard, health, tuning
-from yap.chat.prompt import Budgets, Prompt, PromptBuilder
+from prometheus_client import CollectorRegistry
+
+from yap.chat import guard, health
+from yap.chat.background import Background
+from yap.chat.bias import NOTHING, Steered, Steering, read_bias_file
+from yap.chat.phrases import Phrases
+from yap.chat.prompt import Prompt, PromptBuilder
+from yap.chat.rewind import Rewinding, Setup
+from yap.chat.samplers import install
+from yap.chat.samplers.token_ids import SamplerTokens
 from yap.chat.sampling import sampling_params
-from yap.errors import EngineFailed, EngineUnavailable, StartupError
+from yap.chat.tuning import environment, planning
+from yap.chat.tuning.context import budgets
+from yap.chat.tuning.engine_args import engine_config
+from yap.chat.tuning.planning import Plan
+from yap.chat.tuning.tokenizer import tokenizer_of
+from yap.chat.warmup import warm_up
+from yap.errors import EngineFailed, EngineUnavailable, RequestError, StartupError
 from yap.history import Message
+from yap.metrics import Metrics
 from yap.protocol import SamplingOptions
 from yap.settings import Settings
 
 if TYPE_CHECKING:
+    from vllm import RequestOutput, SamplingParams
     from vllm.v1.engine.async_llm import AsyncLLM
 
 log = logging.getLogger(__name__)
@@ -74,18 +90,26 @@ class ChatEngine:
     """vLLM in process: tokenizer and queues here, the model in the engine core's own process."""
 
     def __init__(
-        self, settings: Settings, on_rebuilt: Callable[[], Awaitable[None]] | None = None
+        self,
+        settings: Settings,
+        on_rebuilt: Callable[[], Awaitable[None]] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """
         Args:
             on_rebuilt: awaited each time the engine serves again after its core had died.
+            metrics: where it counts; without them, nobody reads what it counts.
         """
         self._settings = settings
         self._on_rebuilt = on_rebuilt
+        self._metrics = metrics or Metrics(CollectorRegistry())
         self._state = EngineState.NEW
         self._llm: AsyncLLM | None = None
         self._prompts: PromptBuilder | None = None
+        self._sampler_tokens: SamplerTokens | None = None
+        self._steering: Steering | None = None
         self._health: asyncio.Task[None] | None = None
+        self._background = Background()
         # Tokenizing releases the interpreter lock; one thread keeps turns in order and is enough.
         self._pool = ThreadPoolExecutor(1, "yap-prompt")
 
@@ -98,6 +122,11 @@ class ChatEngine:
     def ready(self) -> bool:
         """Whether `stream` may be called; false from the moment vLLM knows that its core died."""
         return self._state is EngineState.READY and self._llm is not None and not self._llm.errored
+
+    @property
+    def has_samplers(self) -> bool:
+        """Whether the engine that was built samples with DRY and XTC where it is asked to."""
+        return self._sampler_tokens is not None
 
     @property
     def dead(self) -> bool:
@@ -136,7 +165,7 @@ class ChatEngine:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _load(self) -> AsyncLLM:
-        """Build an engine and be ready.
+        """Build an engine, warm it up, and be ready.
 
         Raises:
             StartupError: it cannot be built, or not in time.
@@ -156,6 +185,13 @@ class ChatEngine:
             building.add_done_callback(_discard)
             raise
         self._llm, self._prompts = llm, prompts
+        try:
+            await warm_up(llm, self._settings, self._sampling_params)
+        except Exception as error:
+            await self._let_go()
+            raise StartupError(
+                "The chat engine died while it was warmed up; the reason is in the log above."
+            ) from error
         self._state = EngineState.READY
         return llm
 
@@ -202,24 +238,13 @@ class ChatEngine:
     def _build(self) -> tuple[AsyncLLM, PromptBuilder]:
         """Import vLLM, load the model, make the prompt builder. Blocks; runs in a thread."""
         settings = self._settings
-        from transformers import AutoConfig
-        from vllm.platforms import current_platform
-
-        cpu = current_platform.is_cpu()
+        bias_file = read_bias_file(settings.chat_logit_bias_file)
         model = settings.chat_model
+        plan = planning.decide_here(settings)
+        _tell(plan)
+        environment.prepare(settings, plan.environment)
         try:
-            config = AutoConfig.from_pretrained(
-                model, trust_remote_code=settings.trusts_remote_code(model)
-            )
-        except (OSError, ValueError) as error:
-            raise StartupError(
-                f'CHAT_MODEL="{model}" cannot be read: there is no such folder, or no such model '
-                "on the Hugging Face Hub that this machine can reach."
-            ) from error
-        context = _context_length(settings, config)
-        tuning.prepare_environment(settings, cpu=cpu, parameters=_parameter_estimate(config))
-        try:
-            llm = _make_llm(tuning.engine_args(settings, cpu=cpu, context=context))
+            llm = _make_llm(plan.engine_args, settings)
         except StartupError:
             raise
         except Exception as error:
@@ -227,24 +252,43 @@ class ChatEngine:
                 f'CHAT_MODEL="{model}" could not be loaded; the reason is in the log above.'
             ) from error
         context = llm.model_config.max_model_len
+        tokenizer = tokenizer_of(
+            llm, plan.facts, trust_remote_code=settings.trusts_remote_code(model)
+        )
         prompts = PromptBuilder(
-            llm.get_tokenizer(),
-            _budgets(settings, context),
+            tokenizer,
+            budgets(settings, context),
             enable_thinking=settings.chat_template_enable_thinking,
         )
+        self._sampler_tokens = install.tokens_of(llm, tokenizer, prompts)
+        try:
+            self._steering = Steering(
+                tokenizer,
+                llm.model_config.get_vocab_size(),
+                bias_file,
+                takes_bias=llm.vllm_config.speculative_config is None,
+            )
+        except StartupError:
+            llm.shutdown(0)
+            raise
         log.info("Chat model %s is loaded: context %d tokens", model, context)
         return llm, prompts
 
     # --- work -----------------------------------------------------------------------------
 
-    async def admit(self, persona: str | None, utterance: str) -> str:
-        """Check the persona's length, and cut the utterance to its budget; see `PromptBuilder`.
+    async def admit(
+        self, persona: str | None, utterance: str, options: SamplingOptions | None = None
+    ) -> str:
+        """Check the persona's length and the options against the model, and cut the utterance to
+        its budget; see `PromptBuilder`.
 
         Raises:
-            RequestError: `chat_prompt_too_long`.
+            RequestError: `chat_prompt_too_long`, `invalid_logit_bias`.
             EngineUnavailable: the engine is not ready.
         """
         prompts = self._require_prompts()
+        if options is not None:
+            await self._steered(options)
         return await self._in_pool(lambda: prompts.admit(persona, utterance))
 
     async def prepare(self, persona: str | None, messages: Sequence[Message], user: str) -> Prompt:
@@ -257,18 +301,32 @@ class ChatEngine:
         prompts = self._require_prompts()
         return await self._in_pool(lambda: prompts.build(persona, messages, user))
 
-    async def warm(self, persona: str | None, messages: Sequence[Message], request_id: str) -> None:
-        """Read a persona and what was said into the prefix cache. Yields to turns.
+    async def warm(
+        self,
+        persona: str | None,
+        messages: Sequence[Message],
+        request_id: str,
+        cache_salt: str | None = None,
+    ) -> None:
+        """Read a persona and what was said into the prefix cache. Gives way to turns.
+
+        Args:
+            cache_salt: as in `Prompt`.
 
         Raises:
             RequestError, EngineUnavailable, EngineFailed: as `prepare` and `stream`.
+            TurnTimeout: turns left no room for it within GEN_TIMEOUT_S.
         """
         prompt = await self.prepare(persona, messages, "")
-        one_token = dataclasses.replace(prompt, max_tokens=1)
-        pieces = self.stream(one_token, SamplingOptions(), request_id, Priority.WARM_UP)
-        async with contextlib.aclosing(pieces):
-            async for _ in pieces:
-                pass
+        one_token = dataclasses.replace(prompt, max_tokens=1, cache_salt=cache_salt)
+
+        async def read() -> None:
+            pieces = self.stream(one_token, SamplingOptions(), request_id, Priority.WARM_UP)
+            async with contextlib.aclosing(pieces):
+                async for _ in pieces:
+                    pass
+
+        await self._background.run(read, self._settings.gen_timeout_s)
 
     async def stream(
         self,
@@ -283,18 +341,21 @@ class ChatEngine:
         Raises:
             EngineUnavailable: the engine is not ready, or died meanwhile.
             EngineFailed: the engine refused or lost this one request.
+            RequestError: as `admit`.
         """
-        from vllm.inputs import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError
 
         llm = self._require_llm()
         completion_tokens = 0
         try:
-            params = sampling_params(options, self._settings, prompt.max_tokens)
-            request = tokens_input(prompt.token_ids)
-            generating = llm.generate(request, params, request_id, priority=priority)
-            async with contextlib.aclosing(generating) as outputs:
+            params = self._sampling_params(options, prompt.max_tokens)
+            steered = await self._steered(options)
+            params.logit_bias = dict(steered.bias) or None
+            generating = self._outputs(llm, prompt, params, steered.phrases, request_id, priority)
+            first = self._background.first_token(of_turn=priority is Priority.TURN)
+            async with first, contextlib.aclosing(generating) as outputs:
                 async for output in outputs:
+                    first.came()
                     (choice,) = output.outputs
                     completion_tokens += len(choice.token_ids)
                     yield Piece(
@@ -306,10 +367,58 @@ class ChatEngine:
                     )
         except EngineDeadError as error:
             raise EngineUnavailable("The chat engine stopped; try again in a moment.") from error
-        except EngineFailed:
+        except (EngineFailed, RequestError):
             raise
         except Exception as error:
             raise EngineFailed("The chat engine could not finish this reply.") from error
+
+    def _outputs(
+        self,
+        llm: AsyncLLM,
+        prompt: Prompt,
+        params: SamplingParams,
+        banned: Phrases,
+        request_id: str,
+        priority: Priority,
+    ) -> AsyncGenerator[RequestOutput]:
+        """What the engine makes of a prompt, without the banned phrases."""
+        from vllm.inputs import tokens_input
+
+        def generate(token_ids: list[int], params: SamplingParams) -> AsyncGenerator[RequestOutput]:
+            request = tokens_input(token_ids, cache_salt=prompt.cache_salt)
+            outputs: AsyncGenerator[RequestOutput] = llm.generate(
+                request, params, request_id, priority=priority
+            )
+            return outputs
+
+        if not banned or priority is Priority.WARM_UP:
+            return generate(prompt.token_ids, params)
+        setup = Setup(
+            generate=generate,
+            prompt_ids=prompt.token_ids,
+            params=params,
+            tokenizer=llm.get_tokenizer(),
+            takes_bias=llm.vllm_config.speculative_config is None,
+            most_rewinds=self._settings.chat_max_rewinds,
+            metrics=self._metrics,
+        )
+        return Rewinding(setup, banned).outputs()
+
+    def _sampling_params(self, options: SamplingOptions, max_tokens: int) -> SamplingParams:
+        return sampling_params(options, self._settings, max_tokens, self._sampler_tokens)
+
+    async def _steered(self, options: SamplingOptions) -> Steered:
+        """What a reply with these options is steered by.
+
+        Raises:
+            RequestError: `invalid_logit_bias`.
+        """
+        steering = self._steering
+        if steering is None:
+            return NOTHING
+        if options.logit_bias or options.banned_strings:  # it may have to tokenize
+            return await self._in_pool(lambda: steering.of(options))
+        return steering.of(options)
 
     async def in_flight(self) -> int:
         """Requests that the engine has not finished."""
@@ -366,65 +475,22 @@ def _discard(building: asyncio.Future[tuple[AsyncLLM, PromptBuilder]]) -> None:
         _in_daemon_thread(lambda: llm.shutdown(0))
 
 
-def _make_llm(args: dict[str, Any]) -> AsyncLLM:
-    from vllm.engine.arg_utils import AsyncEngineArgs
+def _make_llm(args: dict[str, Any], settings: Settings) -> AsyncLLM:
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    try:
-        parsed = AsyncEngineArgs(**args)
-    except TypeError as error:
-        raise StartupError(
-            "CHAT_ENGINE_ARGS holds an argument that this vLLM does not know: "
-            f"{', '.join(sorted(_unknown_engine_args(args)))}."
-        ) from error
-    # The usage context decides vLLM's defaults: this one gives a server's batch sizes.
-    config = parsed.create_engine_config(UsageContext.OPENAI_API_SERVER)
+    config = engine_config(args)
+    install.install(config, settings)
     return AsyncLLM.from_vllm_config(config, usage_context=UsageContext.OPENAI_API_SERVER)
 
 
-def _unknown_engine_args(args: dict[str, Any]) -> set[str]:
-    from vllm.engine.arg_utils import AsyncEngineArgs
-
-    return set(args) - {field.name for field in dataclasses.fields(AsyncEngineArgs)}
-
-
-def _context_length(settings: Settings, config: Any) -> int:
-    """The context to ask for: what the settings want, as far as the model goes."""
-    longest = getattr(config.get_text_config(), "max_position_embeddings", None)
-    wanted = settings.chat_max_len_wanted
-    if longest is None or wanted <= longest:
-        return wanted
-    if settings.chat_max_len is not None:
-        raise StartupError(
-            f"CHAT_MAX_LEN={wanted} is more than the {longest} tokens that the chat model was "
-            "made for."
-        )
-    log.warning("The chat model's context of %d tokens limits history and persona", longest)
-    return int(longest)
-
-
-def _budgets(settings: Settings, context: int) -> Budgets:
-    """The settings' budgets; those for input are scaled down where the context is smaller."""
-    share = min(1.0, context / settings.chat_max_len_wanted)
-    return Budgets(
-        context=context,
-        prompt=int(settings.chat_prompt_max_tokens * share),
-        history=int(settings.history_max_tokens * share),
-        utterance=int(settings.user_utt_max_tokens * share),
-        output=settings.chat_max_out,
-    )
-
-
-def _parameter_estimate(config: Any) -> int | None:
-    """Roughly how many parameters a decoder of this config has; None if it cannot be told."""
-    text = config.get_text_config()
-    try:
-        hidden, layers = int(text.hidden_size), int(text.num_hidden_layers)
-        wide = int(getattr(text, "intermediate_size", None) or 4 * hidden)
-        return int(text.vocab_size) * hidden + layers * (4 * hidden * hidden + 3 * hidden * wide)
-    except (AttributeError, TypeError, ValueError):
-        return None
+def _tell(plan: Plan) -> None:
+    """Log what was decided; `python -m yap.chat.tuning` prints it with all reasons."""
+    for decision in (*plan.decisions, *plan.environment):
+        log.debug("%s", decision)
+    for note in plan.notes:
+        log.warning("%s", note)
+    log.info("The chat engine runs on %s: %s", plan.hardware, plan.memory)
 
 
 def _finish_reason(reason: str | None) -> FinishReason | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from yap.chat.segments import SegmentEncoder, control_tokens_of
 from yap.errors import RequestError
 from yap.history import Message, overflow
 from yap.protocol import ErrorCode
@@ -48,12 +49,14 @@ class Prompt:
     """A prompt ready for the engine.
 
     `max_tokens` is the room for the reply; `dropped` counts the oldest messages of the history
-    that had to be left out, and should be forgotten, so that the prefix stays still.
+    that had to be left out, and should be forgotten, so that the prefix stays still. Prompts share
+    the prefix cache where their `cache_salt` is the same; see `yap.chat.salts`.
     """
 
     token_ids: list[int]
     max_tokens: int
     dropped: int
+    cache_salt: str | None = None
 
 
 class PromptBuilder:
@@ -70,6 +73,7 @@ class PromptBuilder:
         self._budgets = budgets
         self._enable_thinking = enable_thinking
         self._template = None if tokenizer.chat_template else CHATML_TEMPLATE
+        self._encode_again = SegmentEncoder(self._encode, control_tokens_of(tokenizer))
         self._neutralise = _neutraliser(tokenizer)
         self._has_system_role = self._accepts("system", "user")
         self._user_opens = not self._accepts("assistant", "user")
@@ -144,7 +148,7 @@ class PromptBuilder:
                 for m in _merge_neighbours(turns)
             ]
         )
-        return self._encode(text)
+        return self._encode_again(text)
 
     def _apply(self, messages: list[dict[str, str]]) -> str:
         text: str = self._tokenizer.apply_chat_template(

@@ -7,6 +7,7 @@ that clients and tests can use it too.
 """
 
 from yap.protocol.client import (
+    SAMPLER_FIELDS,
     SAMPLING_FIELDS,
     Cancel,
     ChatPrompt,
@@ -45,6 +46,7 @@ from yap.protocol.server import (
 )
 
 __all__ = [
+    "SAMPLER_FIELDS",
     "SAMPLING_FIELDS",
     "AnyServerFrame",
     "Cancel",

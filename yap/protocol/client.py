@@ -21,10 +21,19 @@ from pydantic import (
     model_validator,
 )
 
-from yap.protocol import fields
+from yap.protocol import fields, steering
 from yap.protocol.codes import CODES, ErrorCode, ProtocolError
 from yap.protocol.fields import Personalities, StartRules
 
+# Numbers of the DRY and XTC samplers, by TabbyAPI's names.
+SAMPLER_FIELDS = (
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_range",
+    "xtc_probability",
+    "xtc_threshold",
+)
 SAMPLING_FIELDS = (
     "temperature",
     "top_p",
@@ -33,10 +42,22 @@ SAMPLING_FIELDS = (
     "repetition_penalty",
     "presence_penalty",
     "frequency_penalty",
+    *SAMPLER_FIELDS,
+)
+# What may stand at the top level of a `start` too.
+_FLAT_FIELDS = (
+    *SAMPLING_FIELDS,
+    "dry_penalty_last_n",
+    "dry_sequence_breakers",
+    "sanitize_output",
+    "logit_bias",
+    "banned_strings",
 )
 
 M = TypeVar("M", bound="ClientModel")
 Number = Annotated[float | None, BeforeValidator(fields.number)]
+WholeNumber = Annotated[int | None, BeforeValidator(fields.number)]
+SamplerSwitch = Annotated[float | None, BeforeValidator(fields.sampler_switch)]
 
 
 class ClientModel(BaseModel):
@@ -50,12 +71,33 @@ class SamplingOptions(ClientModel):
 
     temperature: Number = None
     top_p: Number = None
-    top_k: Annotated[int | None, BeforeValidator(fields.number)] = None
+    top_k: WholeNumber = None
     min_p: Number = None
     repetition_penalty: Number = None
     presence_penalty: Number = None
     frequency_penalty: Number = None
+    dry_multiplier: SamplerSwitch = None
+    dry_base: Number = None
+    dry_allowed_length: WholeNumber = None
+    dry_range: WholeNumber = None
+    dry_sequence_breakers: Annotated[
+        tuple[str, ...] | None, BeforeValidator(fields.sequence_breakers)
+    ] = None
+    xtc_probability: SamplerSwitch = None
+    xtc_threshold: Number = None
     sanitize_output: Annotated[bool | None, BeforeValidator(fields.strict_bool)] = None
+    logit_bias: Annotated[dict[str, float] | None, BeforeValidator(steering.logit_bias)] = None
+    banned_strings: Annotated[tuple[str, ...] | None, BeforeValidator(steering.banned_strings)] = (
+        None
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_spellings(cls, data: Any) -> Any:
+        """Accept `dry_penalty_last_n` for `dry_range`, as TabbyAPI does."""
+        if isinstance(data, dict) and data.get("dry_range") is None:
+            return data | {"dry_range": data.get("dry_penalty_last_n")}
+        return data
 
 
 class HeardModel(ClientModel):
@@ -120,7 +162,7 @@ class Start(HeardModel):
         if sampling is None:
             sampling = data.get("sampling_params")
         if not sampling or isinstance(sampling, dict):
-            flat = {k: data[k] for k in (*SAMPLING_FIELDS, "sanitize_output") if k in data}
+            flat = {k: data[k] for k in _FLAT_FIELDS if k in data}
             sampling = {**flat, **(sampling or {})}
         data["sampling"] = sampling
         return data

@@ -112,9 +112,56 @@ class ErrorCode(StrEnum):
         "frequency_penalty_out_of_range",
         "`frequency_penalty` is outside the operator's range.",
     )
+    INVALID_DRY_MULTIPLIER = "invalid_dry_multiplier", "`dry_multiplier` is not a number."
+    DRY_MULTIPLIER_OUT_OF_RANGE = (
+        "dry_multiplier_out_of_range",
+        "`dry_multiplier` is outside the operator's range.",
+    )
+    INVALID_DRY_BASE = "invalid_dry_base", "`dry_base` is not a number."
+    DRY_BASE_OUT_OF_RANGE = "dry_base_out_of_range", "`dry_base` is outside the operator's range."
+    INVALID_DRY_ALLOWED_LENGTH = (
+        "invalid_dry_allowed_length",
+        "`dry_allowed_length` is not a whole number.",
+    )
+    DRY_ALLOWED_LENGTH_OUT_OF_RANGE = (
+        "dry_allowed_length_out_of_range",
+        "`dry_allowed_length` is outside the operator's range.",
+    )
+    INVALID_DRY_RANGE = "invalid_dry_range", "`dry_range` is not a whole number."
+    DRY_RANGE_OUT_OF_RANGE = (
+        "dry_range_out_of_range",
+        "`dry_range` is outside the operator's range.",
+    )
+    INVALID_DRY_SEQUENCE_BREAKERS = (
+        "invalid_dry_sequence_breakers",
+        "`dry_sequence_breakers` is no list of short strings, or is too long.",
+    )
+    INVALID_XTC_PROBABILITY = "invalid_xtc_probability", "`xtc_probability` is not a number."
+    XTC_PROBABILITY_OUT_OF_RANGE = (
+        "xtc_probability_out_of_range",
+        "`xtc_probability` is outside the operator's range.",
+    )
+    INVALID_XTC_THRESHOLD = "invalid_xtc_threshold", "`xtc_threshold` is not a number."
+    XTC_THRESHOLD_OUT_OF_RANGE = (
+        "xtc_threshold_out_of_range",
+        "`xtc_threshold` is outside the operator's range.",
+    )
+    SAMPLERS_NOT_DEPLOYED = (
+        "samplers_not_deployed",
+        "`dry_multiplier` or `xtc_probability` is not 0, and the engine has neither sampler.",
+    )
     INVALID_SANITIZE_OUTPUT = (
         "invalid_sanitize_output",
         "`sanitize_output` is neither true nor false.",
+    )
+    INVALID_LOGIT_BIAS = (
+        "invalid_logit_bias",
+        "`logit_bias` is no object of token ids or texts to -100..100, has too many, or has what "
+        "the chat model cannot be given.",
+    )
+    INVALID_BANNED_STRINGS = (
+        "invalid_banned_strings",
+        "`banned_strings` is no list of short texts, or is too long.",
     )
     INVALID_CHECK_SCREEN_PREFIX = (
         "invalid_check_screen_prefix",

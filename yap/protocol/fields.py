@@ -19,6 +19,9 @@ from yap.protocol.codes import ErrorCode
 from yap.text import clean_text
 
 MAX_HISTORY_MESSAGES = 1000
+MAX_BREAKERS = 16
+MAX_BREAKER_CHARS = 16
+WHOLE_NUMBERS = frozenset({"top_k", "dry_allowed_length", "dry_range"})
 # A text of more than so many times its limit is not cleaned, to see whether it fits then.
 _TOO_LONG = 8
 # A number as people write it. Python reads more ("1_0", "infinity").
@@ -38,6 +41,7 @@ class StartRules:
     prefix_max_chars: int = 30
     utterance_max_chars: int = 5600
     sampling_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    samplers: bool = True
 
 
 def refuse(code: ErrorCode, message: str) -> NoReturn:
@@ -125,7 +129,7 @@ def number(value: object, info: ValidationInfo) -> object:
     if value is None:
         return None
     invalid = ErrorCode(f"invalid_{name}")
-    whole = name == "top_k"
+    whole = name in WHOLE_NUMBERS
     kind = "a whole number" if whole else "a number"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         refuse(invalid, f"{name} must be {kind}.")
@@ -143,6 +147,40 @@ def number(value: object, info: ValidationInfo) -> object:
     if not low <= number <= high:
         refuse(ErrorCode(f"{name}_out_of_range"), f"{name} must be from {low:g} to {high:g}.")
     return int(number) if whole else number
+
+
+def sampler_switch(value: object, info: ValidationInfo) -> object:
+    """A number that turns a sampler on where it is not 0."""
+    checked = number(value, info)
+    if checked and not rules_of(info).samplers:
+        refuse(
+            ErrorCode.SAMPLERS_NOT_DEPLOYED,
+            f"{info.field_name} must be 0 or absent: the engine here has no DRY and no XTC.",
+        )
+    return checked
+
+
+def sequence_breakers(value: object) -> object:
+    """A list of short texts, taken as they are: a line break is one of them."""
+    code = ErrorCode.INVALID_DRY_SEQUENCE_BREAKERS
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or len(value) > MAX_BREAKERS:
+        refuse(code, f"dry_sequence_breakers must be a list of at most {MAX_BREAKERS} strings.")
+    if not all(is_breaker(item) for item in value):
+        refuse(
+            code,
+            "each of dry_sequence_breakers must be a string of 1 to "
+            f"{MAX_BREAKER_CHARS} characters.",
+        )
+    return tuple(value)
+
+
+def is_breaker(value: object) -> bool:
+    """Whether it is a short text. Lone surrogates are none: tokenizers cannot read them."""
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_BREAKER_CHARS:
+        return False
+    return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def strict_bool(value: object) -> object:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ from tests.unit.conftest import MakeSettings
 from yap.chat import engine as module
 from yap.chat import guard, health
 from yap.chat.engine import ChatEngine, EngineState
-from yap.chat.prompt import Budgets, Prompt
+from yap.chat.prompt import Prompt
 from yap.errors import EngineFailed, EngineUnavailable, StartupError
 from yap.protocol import SamplingOptions
 from yap.settings import Settings
@@ -26,61 +25,10 @@ from yap.settings import Settings
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
 
-def config(**fields: Any) -> Any:
-    """A model's config, as transformers gives it."""
-    from transformers import LlamaConfig
-
-    return LlamaConfig(**fields)
-
-
-# How much context
-
-
-def test_the_context_is_what_the_budgets_need(settings: Settings) -> None:
-    wanted = 1650 + 3000 + 350 + 150 + 256
-    assert settings.chat_max_len_wanted == wanted
-    assert module._context_length(settings, config(max_position_embeddings=8192)) == wanted
-    assert module._context_length(settings, config(max_position_embeddings=wanted)) == wanted
-
-
-def test_a_model_that_reads_less_sets_the_context(settings: Settings) -> None:
-    assert module._context_length(settings, config(max_position_embeddings=2048)) == 2048
-
-
-def test_a_model_that_does_not_say_is_asked_for_what_the_budgets_need(settings: Settings) -> None:
-    silent = SimpleNamespace(get_text_config=SimpleNamespace)
-    assert module._context_length(settings, silent) == settings.chat_max_len_wanted
-
-
-def test_a_context_that_the_operator_wants_and_the_model_has_not_is_refused(
-    make_settings: MakeSettings,
-) -> None:
-    with pytest.raises(StartupError, match="CHAT_MAX_LEN=8192 is more than the 2048"):
-        module._context_length(
-            make_settings(chat_max_len=8192), config(max_position_embeddings=2048)
-        )
-
-
-def test_in_a_whole_context_budgets_are_the_settings(settings: Settings) -> None:
-    budgets = module._budgets(settings, settings.chat_max_len_wanted)
-    assert budgets == Budgets(context=5406, prompt=1650, history=3000, utterance=350, output=150)
-    assert module._budgets(settings, 10_000).history == 3000
-
-
-@pytest.mark.parametrize("context", [256, 512, 1024, 2048, 4096])
-def test_in_a_smaller_context_persona_utterance_and_reply_fit_together(
-    settings: Settings, context: int
-) -> None:
-    budgets = module._budgets(settings, context)
-    assert budgets.context == context
-    assert min(budgets.prompt, budgets.history, budgets.utterance) > 0
-    assert budgets.prompt + budgets.utterance + budgets.output <= context
-
-
-def test_the_size_of_a_model_is_estimated_from_its_config() -> None:
-    small = config(vocab_size=1000, hidden_size=64, num_hidden_layers=2, intermediate_size=128)
-    assert module._parameter_estimate(small) == 1000 * 64 + 2 * (4 * 64 * 64 + 3 * 64 * 128)
-    assert module._parameter_estimate(SimpleNamespace(get_text_config=SimpleNamespace)) is None
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> Settings:
+    """Without a warm-up: the cores here cannot answer."""
+    return make_settings(chat_warm_up=False)
 
 
 # How a reply ended
@@ -303,6 +251,71 @@ async def test_closed_while_it_is_built_anew_it_leaves_no_core(
     assert [core.shut_down for core in made] == [1, 1]
 
 
+async def test_it_is_ready_after_its_warm_up_and_closed_during_it_it_leaves_no_core(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def warm_up(*_: object) -> None:
+        begun.set()
+        await go.wait()
+
+    monkeypatch.setattr(module, "warm_up", warm_up)
+    for ready in (True, False):
+        engine, core = ChatEngine(settings), Core()
+        monkeypatch.setattr(engine, "_build", lambda core=core: (core, None))
+        starting = asyncio.create_task(engine.start())
+        await begun.wait()
+        assert not engine.ready
+        if ready:
+            go.set()
+            await starting
+            assert engine.ready
+        else:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+        await engine.close()
+        assert core.shut_down == 1
+        begun.clear()
+        go.clear()
+
+
+async def test_a_core_that_dies_in_its_warm_up_is_let_go_and_built_anew_unless_it_is_the_first(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.01)
+    cores = [Core() for _ in range(4)]
+    made = list(cores)
+    dies = [True, False, True, False]
+
+    async def warm_up(*_: object) -> None:
+        if dies.pop(0):
+            raise ExceptionGroup("warm-up", [RuntimeError("dead")])
+
+    monkeypatch.setattr(module, "warm_up", warm_up)
+    first = ChatEngine(settings)
+    monkeypatch.setattr(first, "_build", lambda: (cores.pop(0), None))
+    with pytest.raises(StartupError, match="died while it was warmed up"):
+        await first.start()
+    assert made[0].shut_down == 1
+    await first.close()
+
+    again = asyncio.Event()
+
+    async def on_rebuilt() -> None:
+        again.set()
+
+    engine = ChatEngine(settings, on_rebuilt)
+    monkeypatch.setattr(engine, "_build", lambda: (cores.pop(0), None))
+    await engine.start()
+    made[1].errored = True
+    async with asyncio.timeout(5):
+        await again.wait()
+    assert engine.ready
+    await engine.close()
+    assert [core.shut_down for core in made] == [1, 1, 1, 1]
+
+
 async def test_a_core_that_comes_up_after_the_deadline_is_not_left_running(
     make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +344,6 @@ async def test_a_folder_that_is_no_model_is_named(
     await engine.close()
 
 
-def test_an_argument_that_vllm_does_not_know_is_named() -> None:
+def test_an_argument_that_vllm_does_not_know_is_named(settings: Settings) -> None:
     with pytest.raises(StartupError, match=r"CHAT_ENGINE_ARGS.*: no_such_argument"):
-        module._make_llm({"model": "org/chat", "seed": 1, "no_such_argument": 2})
+        module._make_llm({"model": "org/chat", "seed": 1, "no_such_argument": 2}, settings)

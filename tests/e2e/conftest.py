@@ -37,7 +37,7 @@ def chat_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProc
         yield process
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tool_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """The screen classifier alone."""
     with running(tmp_path_factory.mktemp("tool"), DEPLOY_MODELS="tool") as process:

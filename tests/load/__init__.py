@@ -1,0 +1,1 @@
+"""The load generator behind `tests/bench.py`. Needs websockets, pydantic and rich."""

@@ -50,7 +50,7 @@ def read(model: str) -> Weights | None:
     if folder is not None:
         files = _files(folder)
         if files:
-            return _add_up(_tensors(files))
+            return add_up(_tensors(files))
         pickled = sum(file.stat().st_size for file in folder.glob("pytorch_model*.bin"))
         if pickled or Path(model).is_dir():
             return Weights(pickled) if pickled else None
@@ -107,14 +107,14 @@ def _from_hub(model: str) -> Weights | None:
     except Exception as error:  # noqa: BLE001 - not in this format, no network, no access, ...
         log.debug("The size of %s is not known: %s", model, error)
         return None
-    return _add_up(
+    return add_up(
         (name, tensor.dtype, len(tensor.shape), tensor.data_offsets[1] - tensor.data_offsets[0])
         for file in metadata.files_metadata.values()
         for name, tensor in file.tensors.items()
     )
 
 
-def _add_up(tensors: Iterable[tuple[str, str, int, int]]) -> Weights:
+def add_up(tensors: Iterable[tuple[str, str, int, int]]) -> Weights:
     total = towers = linear = 0
     key_bias = False
     for name, dtype, dimensions, stored in tensors:

@@ -1,0 +1,118 @@
+"""A Hub on 127.0.0.1 that serves a folder, or fails on purpose."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves `folder` as `org/model`; other names are faults."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.folder = folder
+        self.requested: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Hub]:
+    """The Hub, while it runs."""
+    hub = Hub(folder)
+    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        hub.shutdown()
+        hub.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        path = self.path.partition("?")[0]
+        self.server.requested.append(f"{self.command} {path}")
+        if self.headers.get("Authorization") == "Bearer hf_wrongwrongwrong":
+            self._send(
+                401, b"{}", {"X-Error-Message": "Invalid credentials in Authorization header"}
+            )
+        elif "org/gated" in path:
+            self._send(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Ask."})
+        elif "org/broken" in path:
+            self._send(500, b"{}")
+        elif path.endswith("/no-such-branch"):
+            self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+        elif "org/model" not in path:
+            self._send(401, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif path.startswith("/api/models/"):
+            self._send(200, json.dumps(self._info()).encode())
+        else:
+            self._file(path.rpartition("/")[2], body=body)
+
+    def _info(self) -> dict[str, object]:
+        files = [
+            {"rfilename": path.name, "size": path.stat().st_size}
+            for path in self.server.folder.iterdir()
+        ]
+        return {"id": "org/model", "modelId": "org/model", "sha": COMMIT, "siblings": files}
+
+    def _file(self, name: str, *, body: bool) -> None:
+        path = self.server.folder / name
+        if not path.is_file():
+            self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+            return
+        size = path.stat().st_size
+        headers = {"ETag": f'"{name}-{size}"', "X-Repo-Commit": COMMIT, "X-Linked-Size": str(size)}
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if wanted:
+            first, last = int(wanted[1]), min(int(wanted[2]), size - 1)
+            with path.open("rb") as stream:
+                stream.seek(first)
+                content = stream.read(last - first + 1)
+            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+            self._send(206, content, headers)
+        elif not body:
+            self._send(200, b"", headers, length=size)
+        else:
+            self._send(200, path.read_bytes(), headers)
+
+    def _send(
+        self,
+        status: int,
+        content: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        length: int | None = None,
+    ) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content) if length is None else length))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)

@@ -68,6 +68,8 @@ DRAWS: Final[Mapping[str, Draw]] = {
     "seed": Draw(more={"seed": 1}),
 }
 _ALL: Final = tuple(DRAWS.values())
+# vLLM's CPU runner dies of a seeded request whose prompt is computed in more than one step.
+_ALL_ON_CPU: Final = tuple(draw for name, draw in DRAWS.items() if name != "seed")
 _DEFAULTS: Final = (DRAWS["defaults"],)
 
 
@@ -115,7 +117,7 @@ class Plan:
         """Every size of a batch, and of a prompt as far as that costs little."""
         yield from self._prompts(min(_LONGEST_ON_CPU, self._longest_prompt))
         for count in self._sizes:
-            yield self._turns(f"{count} at once", count, _ALL, reply=_SHORT_REPLY, prefix=())
+            yield self._turns(f"{count} at once", count, _ALL_ON_CPU, reply=_SHORT_REPLY, prefix=())
 
     def on_accelerator(self) -> Iterator[Round]:
         """Every size of a prompt, every size of a batch, every option; `burst` comes after it."""

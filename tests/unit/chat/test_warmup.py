@@ -74,6 +74,7 @@ def test_on_a_cpu_there_is_no_long_prompt() -> None:
     rounds = list(Plan(NEMO).on_cpu())
     assert {len(one.requests) for one in rounds} == {1, 2, 4, 8, 16, 32}
     assert sum(len(request.token_ids) for one in rounds for request in one.requests) < 3000
+    assert not any("seed" in request.draw.more for one in rounds for request in one.requests)
 
 
 def test_every_switch_that_clients_have_is_among_the_draws() -> None:

@@ -115,6 +115,7 @@ def _from_hub(model: str) -> Weights | None:
 
 
 def add_up(tensors: Iterable[tuple[str, str, int, int]]) -> Weights:
+    """The sums over tensors: name, dtype as in safetensors, number of dimensions, bytes."""
     total = towers = linear = 0
     key_bias = False
     for name, dtype, dimensions, stored in tensors:

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.chat.tuning.test_model_facts import LLAMA_RULE
 
 from tests.gpu.dummy_model import make
+from tests.unit.chat.tuning.test_model_facts import LLAMA_RULE
 from yap.chat.tuning import model_facts
 from yap.chat.tuning.tokenizer import tokenizer_of
 

@@ -167,6 +167,8 @@ class Server:
     @property
     def ready(self) -> bool:
         """Whether a turn that comes now can be served."""
+        if self._loading is not None and not self._loading.done():
+            return False  # the personas are not in the prefix cache yet
         chat_ready = self._chat is None or self._chat.ready
         tool_ready = self._classifier is None or self._classifier.ready
         return chat_ready and tool_ready and not self.admission.draining

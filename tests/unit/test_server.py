@@ -185,6 +185,34 @@ async def test_without_samplers_clients_are_told_so_from_the_start(
     await server.stop()
 
 
+async def test_the_server_is_ready_after_its_personas_are_warm(
+    make_settings: MakeSettings, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(deploy_models="chat")
+    chat = ScriptedChat(settings, tokenizer)
+    server = server_with(settings, chat, None)
+    warm, warmed = Gate(), []
+
+    async def start() -> None:
+        chat.alive = True
+
+    async def read(persona: str, *_: object) -> None:
+        await warm.hold()
+        warmed.append(persona)
+
+    monkeypatch.setattr(chat, "start", start)
+    monkeypatch.setattr(chat, "warm", read)
+    loading = server.start()
+    await warm.reached()
+    assert chat.ready
+    assert not bool(server.ready)
+    warm.open()
+    await loading
+    assert server.ready
+    assert warmed == [persona.prompt for persona in server.personas]
+    await server.stop()
+
+
 async def test_stopping_while_models_load_stops_the_loading(
     make_settings: MakeSettings,
     monkeypatch: pytest.MonkeyPatch,

@@ -208,21 +208,33 @@ class ChatEngine:
 
     async def _keep(self, llm: AsyncLLM) -> None:
         """Build another engine whenever this one breaks, until that cannot be done."""
-        while True:
-            reason = await health.until_broken(llm)
-            self._state = EngineState.REBUILDING
-            log.error("The chat engine is built anew: %s", reason)
-            await health.end_core(llm)
-            await self._let_go()
-            rebuilt = await self._rebuild()
-            if rebuilt is None:
-                self._state = EngineState.DEAD
-                log.critical("The chat engine cannot be built anew; the server is of no use")
-                return
-            llm = rebuilt
-            log.info("The chat engine serves again")
+        telling: asyncio.Task[None] | None = None
+        try:
+            while True:
+                reason = await health.until_broken(llm)
+                self._state = EngineState.REBUILDING
+                log.error("The chat engine is built anew: %s", reason)
+                await health.end_core(llm)
+                await _stop(telling)
+                await self._let_go()
+                rebuilt = await self._rebuild()
+                if rebuilt is None:
+                    self._state = EngineState.DEAD
+                    log.critical("The chat engine cannot be built anew; the server is of no use")
+                    return
+                llm = rebuilt
+                log.info("The chat engine serves again")
+                # Beside the watch: what it asks of this core would else wait for ever if it hangs.
+                telling = asyncio.create_task(self._tell_rebuilt(), name="chat-engine-rebuilt")
+        finally:
+            await _stop(telling)
+
+    async def _tell_rebuilt(self) -> None:
+        try:
             if self._on_rebuilt is not None:
                 await self._on_rebuilt()
+        except Exception:
+            log.exception("What follows the rebuilding of the chat engine failed")
 
     async def _rebuild(self) -> AsyncLLM | None:
         pause = _FIRST_PAUSE_S
@@ -466,6 +478,12 @@ def _in_daemon_thread(work: Callable[[], T]) -> asyncio.Future[T]:
 
     threading.Thread(target=run, name="yap-load", daemon=True).start()
     return future
+
+
+async def _stop(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _discard(building: asyncio.Future[tuple[AsyncLLM, PromptBuilder]]) -> None:

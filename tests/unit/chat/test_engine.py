@@ -189,6 +189,34 @@ async def test_a_core_that_breaks_is_noticed_soon_and_another_is_built(
     assert fresh.shut_down == 1
 
 
+async def test_a_core_that_breaks_while_a_rebuilding_is_told_is_noticed_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(health, "NOTICES_WITHIN_S", 0.1)
+    cores = [Core(), Core(), Core()]
+    made = list(cores)
+    told: list[asyncio.Event] = []
+
+    async def on_rebuilt() -> None:
+        told.append(asyncio.Event())
+        if len(told) == 1:
+            await told[0].wait()  # for ever: the core that would answer has broken
+
+    engine = ChatEngine(settings, on_rebuilt)
+    monkeypatch.setattr(engine, "_build", lambda: (cores.pop(0), None))
+    await engine.start()
+    async with asyncio.timeout(10):
+        for core in made[:2]:
+            before = len(told)
+            core.errored = True
+            while len(told) == before:  # noqa: ASYNC110 - it has no event for this
+                await asyncio.sleep(0.01)
+    assert engine.ready
+    await engine.close()
+    assert [core.shut_down for core in made] == [1, 1, 1]
+
+
 async def test_from_the_moment_its_death_is_known_it_is_not_ready(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

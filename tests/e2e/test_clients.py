@@ -138,7 +138,7 @@ async def test_all_run_with_the_classifier_alone(tool_server: ServerProcess) -> 
 
 
 async def test_json_holds_times_and_tokens(server: ServerProcess) -> None:
-    data = (await client("warmup", server.address, "--json", "Hello!")).data
+    data = (await client("warmup", server.address, "--json", "--temperature", "0", "Hello!")).data
     assert data["ok"] and data["reply"] and data["finish_reason"] == "stop"
     assert data["usage"]["completion_tokens"] > 0
     times = [data[name] for name in ("ack_ms", "toolcall_ms", "ttft_ms", "total_ms")]

@@ -19,7 +19,7 @@ from yap.history import Message
 from yap.protocol import SamplingOptions
 from yap.settings import Settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(420)]
 
 PERSONA = "You are Anna, a warm and friendly companion who talks with people by voice."
 REPLY_TOKENS = 200

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from quantization.tensors import Tensor
+from yap.chat.tuning.model_facts import longest_context, ropes_of
 
 _NESTED: Final = ("text_config", "llm_config", "language_config", "thinker_config")
 # Every n-th layer sees all tokens; those between, a window. Key that names n, and its default.
@@ -32,22 +33,6 @@ _WINDOWED: Final = {
 _RECURRENT: Final = {"qwen3_next": ("full_attention_interval", 4)}
 # The window counts from max_window_layers on, and only where it is switched on.
 _SWITCHED: Final = frozenset({"qwen2", "qwen3", "qwen2_moe", "qwen3_moe"})
-# The keys under which configs give the longest context, as vLLM looks for them.
-_LENGTHS: Final = (
-    "max_position_embeddings",
-    "n_positions",
-    "max_seq_len",
-    "seq_length",
-    "model_max_length",
-    "max_target_positions",
-    "max_sequence_length",
-    "max_seq_length",
-    "seq_len",
-)
-# Of these, max_position_embeddings holds the scaling already.
-_SCALED_ALREADY: Final = frozenset(
-    {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"}
-)
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -82,31 +67,14 @@ def text_config(config: Mapping[str, Any], tensors: tuple[Tensor, ...] = ()) -> 
 
 
 def longest(config: Mapping[str, Any], text: SimpleNamespace) -> int | None:
-    """The longest context in tokens, by vLLM's rule: the least of the keys, scaled where due."""
-    lengths = [
-        value
-        for key in _LENGTHS
-        if isinstance(value := getattr(text, key, None), int) and value > 0
+    """The longest context in tokens; see `longest_context`."""
+    scaling = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None)
+    # Older configs name the kind otherwise.
+    ropes = [
+        {**rope, "rope_type": rope.get("rope_type") or rope.get("type")}
+        for rope in ropes_of(scaling)
     ]
-    if not lengths:
-        return None
-    least = getattr(text, "model_max_length", None) or min(lengths)
-    factor = 1.0
-    if "gemma3" not in str(config.get("model_type")):
-        for rope in _ropes(text):
-            kind = rope.get("rope_type") or rope.get("type")
-            if kind not in _SCALED_ALREADY:
-                factor = rope.get("factor") or factor
-    return int(least * factor)
-
-
-def _ropes(text: SimpleNamespace) -> list[Mapping[str, Any]]:
-    """The scaling of positions: one for the model, or one for each kind of layer."""
-    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None)
-    if not isinstance(rope, Mapping):
-        return []
-    nested = [value for value in rope.values() if isinstance(value, Mapping)]
-    return nested or [rope]
+    return longest_context(text, config.get("model_type"), ropes)
 
 
 def _layer_types(kind: str, found: Mapping[str, Any]) -> list[str] | None:

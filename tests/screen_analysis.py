@@ -16,7 +16,7 @@ from tests.client.conversation import Conversation, TurnRecord, connect_to
 from tests.client.errors import ExitCode
 from tests.client.fixtures import SCREENS, Screen, read_screens
 from tests.client.run import run
-from tests.client.show import Output, TurnView, as_data, one_line
+from tests.client.show import Output, TurnView, as_data, one_line, shown_turn
 
 EXAMPLES = """\
   TEXT_API_KEY=... python tests/screen_analysis.py
@@ -102,8 +102,8 @@ async def _screen(
     conversation: Conversation, ready: Setup, screen: Screen, output: Output
 ) -> Outcome:
     for line in screen.before:
-        await _turn(conversation, ready, line, output)
-    asked = await _turn(conversation, ready, screen.say, output)
+        await shown_turn(conversation, ready.start(line), output)
+    asked = await shown_turn(conversation, ready.start(screen.say), output)
     if not has_chat_model(asked):
         return Outcome(screen, asked, None)
     output.labelled("on screen", screen.analysis)
@@ -113,17 +113,6 @@ async def _screen(
     output.line(one_line(followed), "dim")
     output.line()
     return Outcome(screen, asked, followed)
-
-
-async def _turn(
-    conversation: Conversation, ready: Setup, utterance: str, output: Output
-) -> TurnRecord:
-    output.labelled("you", utterance)
-    view = TurnView(output)
-    record = await conversation.turn(ready.start(utterance), view.show)
-    view.end()
-    output.line(one_line(record), "dim")
-    return record
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,12 +9,12 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script: the project's root is not on the path yet
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.client.arguments import Setup, add_persona, add_prompts, endpoint, parser, setup
+from tests.client.arguments import add_persona, add_prompts, endpoint, parser, setup
 from tests.client.checks import missing_parts
-from tests.client.conversation import Conversation, TurnRecord, connect_to
+from tests.client.conversation import connect_to
 from tests.client.errors import ExitCode
 from tests.client.run import run
-from tests.client.show import Output, TurnView, as_data, one_line
+from tests.client.show import Output, as_data, shown_turn
 
 GREETING = "Hi there! What's your name?"
 EXAMPLES = """\
@@ -43,27 +43,16 @@ async def warm_up(arguments: argparse.Namespace, output: Output) -> ExitCode:
     message = " ".join(arguments.message) or GREETING
     ready = setup(arguments, "warmup")
     async with connect_to(endpoint(arguments)) as conversation:
-        first = await _turn(conversation, ready, message, output)
+        first = await shown_turn(conversation, ready.start(message), output)
         data, records = as_data(first), [first]
         if arguments.double_ttfb:
-            second = await _turn(conversation, ready.new_session(), message, output)
+            second = await shown_turn(conversation, ready.new_session().start(message), output)
             data["second"], records = as_data(second), [first, second]
     problems = [text for record in records for text in missing_parts(record, ready.mode)]
     for problem in problems:
         print(problem, file=sys.stderr)
     output.result(data | {"ok": not problems, "problems": problems})
     return ExitCode.CHECK_FAILED if problems else ExitCode.OK
-
-
-async def _turn(
-    conversation: Conversation, ready: Setup, message: str, output: Output
-) -> TurnRecord:
-    output.labelled("you", message)
-    view = TurnView(output)
-    record = await conversation.turn(ready.start(message), view.show)
-    view.end()
-    output.line(one_line(record), "dim")
-    return record
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tests.client.conversation import TurnRecord
+from tests.client.conversation import Conversation, TurnRecord
 from yap.protocol import AnyServerFrame, ControlFunction, Token, ToolCall
 
 LABEL_WIDTH = 12
@@ -88,6 +88,18 @@ class TurnView:
             self._console.print(Text(f" {note}", style="yellow"), end="")
         if self._begun or note:
             self._console.print()
+
+
+async def shown_turn(
+    conversation: Conversation, message: dict[str, Any], output: Output
+) -> TurnRecord:
+    """One turn as it streams: what is said, the reply, and its times."""
+    output.labelled("you", message["user_utterance"])
+    view = TurnView(output)
+    record = await conversation.turn(message, view.show)
+    view.end()
+    output.line(one_line(record), "dim")
+    return record
 
 
 def _label(label: str) -> Text:

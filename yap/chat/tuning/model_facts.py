@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -123,7 +123,9 @@ def read(
         model=model,
         architecture=architecture,
         dtype=str(getattr(text, "dtype", None) or config.dtype or "float32").removeprefix("torch."),
-        longest=_longest(config, text),
+        longest=longest_context(
+            text, config.model_type, ropes_of(getattr(config, "rope_parameters", None))
+        ),
         vocabulary=int(getattr(text, "vocab_size", 0) or 0),
         hidden=int(getattr(text, "hidden_size", 0) or 0),
         intermediate=_largest_intermediate(text),
@@ -215,24 +217,30 @@ def _first_line(error: Exception) -> str:
 # --- facts ----------------------------------------------------------------------------------
 
 
-def _longest(config: Any, text: Any) -> int | None:
-    """The longest context, by vLLM's rule: the least of the keys, scaled where that is due."""
+def longest_context(
+    text: Any, model_type: object, ropes: Iterable[Mapping[str, Any]]
+) -> int | None:
+    """The longest context in tokens, by vLLM's rule: the least of the keys, scaled where due.
+
+    Args:
+        text: the text model's part of the config, its keys as attributes.
+        ropes: as `ropes_of` gives them.
+    """
     found = [getattr(text, key, None) for key in _LENGTH_KEYS]
     lengths = [length for length in found if isinstance(length, int) and length > 0]
     if not lengths:
         return None
     longest = getattr(text, "model_max_length", None) or min(lengths)
     factor = 1.0
-    if "gemma3" not in str(config.model_type):
-        for rope in _rope_parameters(config):
+    if "gemma3" not in str(model_type):
+        for rope in ropes:
             if rope.get("rope_type") not in _SCALED_ALREADY:
                 factor = rope.get("factor") or factor
     return int(longest * factor)
 
 
-def _rope_parameters(config: Any) -> list[dict[str, Any]]:
+def ropes_of(rope: object) -> list[dict[str, Any]]:
     """The scaling of positions: one for the model, or one for each kind of layer."""
-    rope = getattr(config, "rope_parameters", None)
     if not isinstance(rope, Mapping):
         return []
     nested = [dict(value) for value in rope.values() if isinstance(value, Mapping)]

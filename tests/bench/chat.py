@@ -186,18 +186,26 @@ def fresh_utterances() -> Iterator[str]:
 
 
 def serve_over_websocket(
-    address: str, persona: str, utterances: Sequence[str], clients: int
+    address: str,
+    persona: str,
+    utterances: Sequence[str],
+    clients: int,
+    pauses: Sequence[float] | None = None,
 ) -> Served:
-    """One turn for each utterance, each in a session of its own."""
-    return asyncio.run(_serve(address, persona, utterances, clients))
+    """One turn for each utterance, each in a session of its own; as `RawEngine.serve`."""
+    waits = pauses or [0.0] * len(utterances)
+    return asyncio.run(_serve(address, persona, utterances, clients, waits))
 
 
-async def _serve(address: str, persona: str, utterances: Sequence[str], clients: int) -> Served:
+async def _serve(
+    address: str, persona: str, utterances: Sequence[str], clients: int, pauses: Sequence[float]
+) -> Served:
     replies: list[Reply | None] = [None] * len(utterances)
     waiting = iter(enumerate(utterances))
 
     async def client(websocket: websockets.ClientConnection) -> None:
         for number, utterance in waiting:
+            await asyncio.sleep(pauses[number])
             replies[number] = await _turn(websocket, persona, utterance)
 
     url, headers = f"ws://{address}/ws", {"X-API-Key": API_KEY}

@@ -38,6 +38,11 @@ class Reply:
     total_ms: float
     tokens: int
 
+    @property
+    def tpot_ms(self) -> float:
+        """Time per output token after the first."""
+        return (self.total_ms - self.ttft_ms) / max(1, self.tokens - 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -62,9 +67,24 @@ class RawEngine:
         """Wait until it is built and warmed up."""
         self._read()
 
-    def serve(self, persona: str, utterances: Sequence[str], clients: int) -> Served:
-        """One reply to each utterance, `clients` at a time."""
-        asked = {"persona": persona, "utterances": list(utterances), "clients": clients}
+    def serve(
+        self,
+        persona: str,
+        utterances: Sequence[str],
+        clients: int,
+        pauses: Sequence[float] | None = None,
+    ) -> Served:
+        """One reply to each utterance, `clients` at a time.
+
+        Args:
+            pauses: seconds to wait before each utterance is said; none by default.
+        """
+        asked = {
+            "persona": persona,
+            "utterances": list(utterances),
+            "clients": clients,
+            "pauses": list(pauses or [0.0] * len(utterances)),
+        }
         self._pipe(self._process.stdin).write(json.dumps(asked) + "\n")
         self._pipe(self._process.stdin).flush()
         answer = self._read()
@@ -116,6 +136,7 @@ async def _serve(engine: ChatEngine, asked: dict[str, Any]) -> Served:
 
     async def client() -> None:
         for number, prompt in waiting:
+            await asyncio.sleep(asked["pauses"][number])
             replies[number] = await _reply(engine, prompt, f"raw-{number}")
 
     begun = time.perf_counter()

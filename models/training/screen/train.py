@@ -69,6 +69,7 @@ class Settings:
     batch_rows: int
     budget: int
     learning_rate: float
+    embedding_rate: float
     interval: int
     patience: int
     workers: int
@@ -184,7 +185,7 @@ def _fit(
     heads = Heads(model.config.hidden_size, n_classes, model.config.vocab_size)
     both = nn.ModuleList((model, heads)).to(device)
     averaged = copy.deepcopy(model).eval()
-    optimizer = torch.optim.AdamW(both.parameters(), lr=settings.learning_rate, weight_decay=0.05)
+    optimizer = _optimizer(both, model, settings)
     batches = _curriculum(train, settings)
     dice = Random(settings.seed + 1)
     log: list[dict[str, float]] = []
@@ -194,7 +195,7 @@ def _fit(
         elapsed = (time.perf_counter() - started) / 60
         progress = max(step / settings.steps, elapsed / settings.minutes)
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _warm_cosine(progress)
+            group["lr"] = group["full"] * _warm_cosine(progress)
         model.train()
         loss = _loss(model, heads, next(batches), dice)
         optimizer.zero_grad(set_to_none=True)
@@ -221,6 +222,24 @@ def _fit(
             break
     model.load_state_dict(best_weights)
     return log
+
+
+def _optimizer(
+    both: nn.ModuleList, model: LongformerForSequenceClassification, settings: Settings
+) -> torch.optim.Optimizer:
+    """AdamW, its groups with the full rate under "full"; word vectors have a rate of their own.
+
+    Words that no training row holds keep the places that the encoder gave them, so the words that
+    are trained must not wander far from there either.
+    """
+    words = model.longformer.embeddings.word_embeddings.weight
+    others = [parameter for parameter in both.parameters() if parameter is not words]
+    rate = settings.learning_rate
+    groups = [
+        {"params": others, "full": rate},
+        {"params": [words], "full": rate * settings.embedding_rate},
+    ]
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=0.05)
 
 
 def _curriculum(train: list[Example], settings: Settings) -> Iterator[Batch]:
@@ -326,6 +345,9 @@ def _parse_arguments() -> Settings:
     parser.add_argument("--batch-rows", type=int, default=512)
     parser.add_argument("--budget", type=int, default=49_152, help="padded tokens a batch")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument(
+        "--embedding-rate", type=float, default=1.0, help="of word vectors, times --learning-rate"
+    )
     parser.add_argument("--interval", type=int, default=250, help="steps between validations")
     parser.add_argument("--patience", type=int, default=12, help="intervals without a gain")
     parser.add_argument("--workers", type=int, default=min(16, os.cpu_count() or 1))

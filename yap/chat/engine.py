@@ -301,6 +301,8 @@ class ChatEngine:
         prompts = self._require_prompts()
         if options is not None:
             await self._steered(options)
+        if prompts.is_quick(persona, (), utterance):
+            return prompts.admit(persona, utterance)
         return await self._in_pool(lambda: prompts.admit(persona, utterance))
 
     async def prepare(self, persona: str | None, messages: Sequence[Message], user: str) -> Prompt:
@@ -311,6 +313,8 @@ class ChatEngine:
             EngineUnavailable: the engine is not ready.
         """
         prompts = self._require_prompts()
+        if prompts.is_quick(persona, messages, user):
+            return prompts.build(persona, messages, user)
         return await self._in_pool(lambda: prompts.build(persona, messages, user))
 
     async def warm(
@@ -409,7 +413,7 @@ class ChatEngine:
             generate=generate,
             prompt_ids=prompt.token_ids,
             params=params,
-            tokenizer=llm.get_tokenizer(),
+            tokenizer=self._require_prompts().tokenizer,
             takes_bias=llm.vllm_config.speculative_config is None,
             most_rewinds=self._settings.chat_max_rewinds,
             metrics=self._metrics,

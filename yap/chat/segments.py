@@ -8,6 +8,7 @@ what is between them, each piece by itself. So the pieces, a message each, can b
 from __future__ import annotations
 
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
@@ -21,7 +22,7 @@ _PROBES: Final = ("word", " word", "\nword\n", "word ", "\n\n", " ", "1", "Ã©ðŸ™
 
 
 class SegmentEncoder:
-    """Gives what `encode` gives. For one thread at a time."""
+    """Gives what `encode` gives. Threads may share it if they may share `encode`."""
 
     def __init__(self, encode: Encode, control_tokens: dict[str, int]) -> None:
         """
@@ -35,6 +36,7 @@ class SegmentEncoder:
         self._ids = control_tokens
         self._known: OrderedDict[str, list[int]] = OrderedDict()
         self._tokens = 0
+        self._lock = threading.Lock()
         longest_first = sorted(control_tokens, key=len, reverse=True)
         self._cut = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
         self._cuts = bool(control_tokens) and self._pieces_are_independent()
@@ -53,14 +55,18 @@ class SegmentEncoder:
         return ids
 
     def _of(self, piece: str) -> list[int]:
-        known = self._known.get(piece)
-        if known is not None:
-            self._known.move_to_end(piece)
-            return known
-        ids = self._known[piece] = self._encode(piece)
-        self._tokens += len(ids)
-        while self._tokens > _MOST_TOKENS and len(self._known) > 1:
-            self._tokens -= len(self._known.popitem(last=False)[1])
+        with self._lock:
+            known = self._known.get(piece)
+            if known is not None:
+                self._known.move_to_end(piece)
+                return known
+        ids = self._encode(piece)
+        with self._lock:
+            if piece not in self._known:
+                self._known[piece] = ids
+                self._tokens += len(ids)
+            while self._tokens > _MOST_TOKENS and len(self._known) > 1:
+                self._tokens -= len(self._known.popitem(last=False)[1])
         return ids
 
     def _pieces_are_independent(self) -> bool:

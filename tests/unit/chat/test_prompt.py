@@ -338,3 +338,18 @@ def test_a_prompt_fits_or_is_refused(
     assert min(30, context // 4) <= prompt.max_tokens <= 30
     assert 0 <= prompt.dropped <= len(talk)
     assert sum(tokens for _, tokens in talk[prompt.dropped :]) <= 300
+
+
+def test_what_is_quick(tokenizer: Any) -> None:
+    """A turn like the last one is; a new persona, a long utterance and a long history are not."""
+    built = Built(tokenizer)
+    said = [Message("user", "Hi."), Message("assistant", "Hello! " * 20)]
+    quick = built.builder.is_quick
+    assert quick(None, (), "Hello")
+    assert not quick(PERSONA, (), "Hello")
+    built.builder.build(PERSONA, said, "Hello")
+    assert quick(PERSONA, said, "Hello")
+    assert not quick(f"{PERSONA} ", said, "Hello")
+    assert not quick(PERSONA, said, "Hello " * 200)
+    assert not quick(PERSONA, [*said, Message("assistant", "word " * 300)], "Hello")
+    assert not quick(PERSONA, [Message("user", "word " * 100, 100)] * 80, "Hello")

@@ -138,7 +138,7 @@ class SessionStore:
             session = Session(session_id, self._persona_changes(), tenant)
         session.last_used = self._clock()
         self._sessions[key] = session
-        if len(self._sessions) > self._limit and not self.evict():
+        if len(self._sessions) > self._limit:
             self._forget_one()
         return session
 

@@ -119,7 +119,7 @@ def _bad_file(path: Path, problem: str) -> StartupError:
 class Steering:
     """Makes wishes of the operator and of clients into what the engine works with.
 
-    Its methods tokenize, which takes up to milliseconds; they may be called from any thread.
+    `of` may tokenize, which takes up to milliseconds; it may be called from any thread.
     """
 
     def __init__(
@@ -143,6 +143,11 @@ class Steering:
             raise StartupError(f"{_VARIABLE}: {error.message}") from None
         self._own = own
         self._wished = lru_cache(_WISHES_KEPT)(self._combine)
+
+    @staticmethod
+    def is_quick(options: SamplingOptions) -> bool:
+        """Whether `of` these options takes microseconds: nothing has to be tokenized."""
+        return not options.banned_strings and all(map(is_token_id, options.logit_bias or ()))
 
     def of(self, options: SamplingOptions) -> Steered:
         """What a reply with these options is steered by. A client's bias replaces the operator's

@@ -432,9 +432,9 @@ class ChatEngine:
         steering = self._steering
         if steering is None:
             return NOTHING
-        if options.logit_bias or options.banned_strings:  # it may have to tokenize
-            return await self._in_pool(lambda: steering.of(options))
-        return steering.of(options)
+        if steering.is_quick(options):
+            return steering.of(options)
+        return await self._in_pool(lambda: steering.of(options))
 
     async def in_flight(self) -> int:
         """Requests that the engine has not finished."""

@@ -140,3 +140,10 @@ def test_what_the_model_cannot_be_given_is_refused(
 def test_a_ban_of_a_text_works_with_speculative_decoding(tokenizer: Any) -> None:
     made = steering(tokenizer, takes_bias=False)
     assert made.of(SamplingOptions(logit_bias={"zebra": -100})).phrases.strings == ("zebra",)
+
+
+def test_what_needs_no_tokenizer_is_quick() -> None:
+    assert Steering.is_quick(SamplingOptions())
+    assert Steering.is_quick(SamplingOptions(logit_bias={"2": -100, "17": 1}))
+    assert not Steering.is_quick(SamplingOptions(logit_bias={"2": -100, "hello": 1}))
+    assert not Steering.is_quick(SamplingOptions(banned_strings=["um"]))

@@ -302,6 +302,7 @@ class Connection:
                 raise
             await self._answer_refusal(error)
             return Close(self._settings.ws_close_unauthorized_code)
+        server.check_accepting()  # again: the server may have begun to drain meanwhile
         await self._finish_turn()
         # From here to the turn's start nothing else runs, so that no two turns share a session.
         session = await self._claim(start.session_id)
@@ -347,6 +348,7 @@ class Connection:
         message = read(Followup, envelope, server.start_rules)
         prefix = session.screen_checked_prefix or self._settings.screen_checked_prefix
         utterance = await server.admit(None, f"{prefix} {message.analysis_text}")
+        server.check_accepting()  # as in _on_start
         await self._finish_turn()
         if session.owner is not self:
             raise RequestError("Another connection has the session now.", ErrorCode.NO_SESSION)

@@ -159,10 +159,12 @@ class Server:
     async def drain(self) -> None:
         """Refuse new work and wait for the running turns, at most DRAIN_TIMEOUT_S seconds."""
         self.admission.draining = True
-        turns = set(self._turns)
-        if turns:
-            log.info("Draining: waiting for %d turns", len(turns))
-            await asyncio.wait(turns, timeout=self.settings.drain_timeout_s)
+        if self._turns:
+            log.info("Draining: waiting for %d turns", len(self._turns))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.drain_timeout_s):
+                while self._turns:  # what was let in before may become a turn only now
+                    await asyncio.wait(set(self._turns))
 
     @property
     def ready(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -97,6 +98,26 @@ async def test_sigterm_lets_the_running_turn_finish_and_then_stops_everything(
             assert frames[-1]["finish_reason"] in {"stop", "length"}
             assert (await client.closed())[0] == 1012
         assert server.wait_exit() == 0
+        server.wait_until_gone(10)
+    finally:
+        server.destroy()
+
+
+async def test_an_engine_core_does_not_notice_a_sigterm_that_is_sent_to_all(
+    tmp_path: Path,
+) -> None:
+    """BentoML sends it to a worker's children; a core that obeys leaves the last turns alone."""
+    server = ServerProcess(tmp_path, DEPLOY_MODELS="chat")
+    try:
+        server.wait_ready()
+        (core,) = server.pids_of("VLLM::EngineCore")
+        os.kill(core, signal.SIGTERM)
+        await asyncio.sleep(1)
+        async with talk(server) as client:
+            frames = await client.turn("Hello!")
+        assert frames[-1]["finish_reason"] in {"stop", "length"}
+        assert server.pids_of("VLLM::EngineCore") == [core]
+        assert server.stop() == 0
         server.wait_until_gone(10)
     finally:
         server.destroy()

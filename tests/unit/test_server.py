@@ -98,6 +98,24 @@ async def test_draining_waits_for_the_turns_that_run(make_settings: MakeSettings
     assert not server._turns
 
 
+async def test_draining_waits_for_a_turn_that_was_let_in_before_and_begins_meanwhile(
+    make_settings: MakeSettings,
+) -> None:
+    settings = make_settings(deploy_models="tool", drain_timeout_s=5)
+    server = server_with(settings, None, ScriptedClassifier(settings))
+    first, second = Gate(), Gate()
+    server.own(asyncio.create_task(first.hold()))
+    draining = asyncio.create_task(server.drain())
+    await first.reached()
+    server.own(asyncio.create_task(second.hold()))
+    await second.reached()
+    first.open()
+    await asyncio.sleep(0.01)
+    assert not draining.done()
+    second.open()
+    await asyncio.wait_for(draining, 1)
+
+
 async def test_draining_ends_in_time_though_a_turn_does_not(make_settings: MakeSettings) -> None:
     settings = make_settings(deploy_models="tool", drain_timeout_s=0.05)
     server = server_with(settings, None, ScriptedClassifier(settings))

@@ -260,6 +260,7 @@ class ChatEngine:
         except StartupError:
             raise
         except Exception as error:
+            log.exception("vLLM could not load %s", model)
             raise StartupError(
                 f'CHAT_MODEL="{model}" could not be loaded; the reason is in the log above.'
             ) from error
@@ -503,7 +504,8 @@ def _make_llm(args: dict[str, Any], settings: Settings) -> AsyncLLM:
 
     config = engine_config(args)
     install.install(config, settings)
-    return AsyncLLM.from_vllm_config(config, usage_context=UsageContext.OPENAI_API_SERVER)
+    with guard.sigterm_kept_off():
+        return AsyncLLM.from_vllm_config(config, usage_context=UsageContext.OPENAI_API_SERVER)
 
 
 def _tell(plan: Plan) -> None:

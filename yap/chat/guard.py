@@ -14,9 +14,12 @@ from __future__ import annotations
 import importlib.metadata
 import multiprocessing
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 ENTRY_POINT_GROUP = "vllm.general_plugins"
 ENTRY_POINT_NAME = "yap_orphan_guard"
@@ -52,6 +55,22 @@ def watch_parent(parent_pid: int, on_death: Callable[[], None]) -> threading.Thr
 def _exit_now() -> None:
     # Nothing to save here, and anything gentler could wait on a pipe that nobody reads any more.
     os._exit(1)
+
+
+@contextmanager
+def sigterm_kept_off() -> Iterator[None]:
+    """Processes that this thread starts meanwhile do not notice SIGTERM.
+
+    BentoML sends it to the processes of its worker, too. A core that gets it takes no further
+    request and ends with the last that it has, while turns that were let in before go on to ask it.
+    """
+    # Where it is not running yet, it is started first, and unblocks SIGTERM when that is done.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # children inherit it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def is_installed() -> bool:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 from typing import Any, BinaryIO
@@ -85,6 +86,8 @@ class Worker:
 
 def main() -> None:
     """Serve until the input ends."""
+    # BentoML sends it to the service and to us at once; the last turns still have questions.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Libraries print; the protocol's way out is kept from them, and what they print is logged.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

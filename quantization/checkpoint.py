@@ -143,7 +143,7 @@ def _read(source: Source) -> Checkpoint:
     config = read_json(source, "config.json")
     architectures = config.get("architectures")
     named = architectures if isinstance(architectures, list) else []
-    weights, names = _weight_files(source)
+    weights, names = weight_files(source)
     tensors = _tensors(source, names) if weights == "safetensors" else ()
     text = text_config(config, tensors)
     return Checkpoint(
@@ -179,8 +179,8 @@ def _no_config(name: str, files: Mapping[str, int]) -> str:
     return f'"{name}" holds no config.json: give a folder or repository with a model in it.'
 
 
-def _weight_files(source: Source) -> tuple[str | None, list[str]]:
-    """Their kind and names: the files that vLLM loads."""
+def weight_files(source: Source) -> tuple[str | None, list[str]]:
+    """Kind and names of the weights: the files that vLLM loads. Raises QuantizationError."""
     files = source.files()
     if _INDEX in files:
         names = _shards(source)

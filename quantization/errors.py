@@ -15,6 +15,9 @@ class ExitCode(IntEnum):
     UNREACHABLE = 5  # offline, or the Hub does not answer
     DAMAGED = 6  # truncated, corrupt or incomplete files
     REFUSED = 7  # it can be read, and must not or cannot be quantized so
+    FAILED = 8  # a quantizer or its environment failed; its log is named
+    BOUND = 9  # the gauge found more loss than was allowed
+    NO_ROOM = 10  # disk or memory
 
 
 class QuantizationError(Exception):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from quantization.checkpoint import Checkpoint
+from quantization.patterns import matches
 from quantization.tensors import Tensor
 
 # Group sizes that vLLM's kernels for 4-bit weights take, the usual one first.
@@ -69,13 +70,6 @@ def ignored(checkpoint: Checkpoint) -> tuple[Ignored, ...]:
     if any(_GUESSER.search(name) for name in names):
         found.append(Ignored((r"re:^(model\.)?mtp\..*",), "The head that guesses tokens ahead."))
     return tuple(found)
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether an ignore pattern means a layer: a name, or after "re:" a regular expression."""
-    if pattern.startswith("re:"):
-        return re.match(pattern[3:], name) is not None
-    return name == pattern or name.endswith(f".{pattern}")
 
 
 def quantized(checkpoint: Checkpoint, patterns: Iterable[str]) -> tuple[Layer, ...]:

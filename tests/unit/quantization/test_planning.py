@@ -212,7 +212,7 @@ def test_pickled_weights_can_only_be_calibrated(tmp_path: Path) -> None:
 def test_the_width_and_the_method_agree(tmp_path: Path) -> None:
     error = refusal(model(tmp_path, LLAMA), H100, "8bit", method="awq")
     assert error.code is ExitCode.USAGE
-    assert "take fp8, int8, or --to 4bit" in error.message
+    assert "take fp8, int8, smoothquant, or --to 4bit" in error.message
 
 
 def test_older_variables_count_where_nothing_else_was_said(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import bentoml
 from pydantic import Field
 
-from yap import http, process
+from yap import http, packed, process
 from yap.access import RequireKey, key_from_headers, refusal
 from yap.app import build_app
 from yap.errors import StartupError, YapError
@@ -53,6 +53,7 @@ process.limit_websockets(defaults)
     traffic={"timeout": 3600},  # a turn has deadlines of its own
     tracing={"excluded_urls": "/ws$"},  # it would make a span of every frame
     http={"host": defaults.host, "port": defaults.port},
+    envs=packed.environment(),
 )
 @bentoml.asgi_app(app, path="/")
 class Yap:

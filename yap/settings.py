@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from yap.packed import Packed
+from yap.packed import read as read_packed
 from yap.protocol.fields import MAX_BREAKER_CHARS, MAX_BREAKERS
 from yap.retired_settings import misspelling_notices, retired_notices
 from yap.setting_kinds import (
@@ -707,14 +709,18 @@ FIELDS: dict[str, FieldInfo] = {n: f for group in GROUPS for n, f in group.model
 # Reading the environment.
 
 
-def load_settings(environ: Mapping[str, str] = os.environ, *, serving: bool = True) -> Settings:
-    """The settings that ``environ`` asks for.
+def load_settings(
+    environ: Mapping[str, str] = os.environ, *, serving: bool = True, packed: Packed | None = None
+) -> Settings:
+    """The settings that ``environ`` asks for; in a Bento, what it does not name is ``packed``.
 
     ``serving=False`` is for tools that open no port: TEXT_API_KEY may then be missing, and the
     models need not be there yet. Raises ``SettingsError`` with every problem found.
     """
+    packed = packed or read_packed()
     names = _variables_set(environ)
-    values: dict[str, Any] = {field: environ[name].strip() for field, name in names.items()}
+    values: dict[str, Any] = packed.defaults() if packed else {}
+    values |= {field: environ[name].strip() for field, name in names.items()}
     wrong: dict[str, str] = {}
     try:
         settings = Settings(**values)
@@ -726,7 +732,12 @@ def load_settings(environ: Mapping[str, str] = os.environ, *, serving: bool = Tr
     sentences = [wrong[field] for field in FIELDS if field in wrong]
     if serving and "text_api_key" not in names:
         sentences.insert(0, f"TEXT_API_KEY is not set: give {allowed(FIELDS['text_api_key'])}")
-    problems = [*problems_together(settings), *(problems_with_files(settings) if serving else ())]
+    lack = packed.lacks(settings.deploy_models, names.keys()) if packed and serving else ""
+    problems = [*problems_together(settings)]
+    if lack:
+        sentences.append(lack)
+    elif serving:
+        problems += problems_with_files(settings)
     told = {field.upper() for field in wrong}
     sentences += [problem.sentence for problem in problems if problem.variables.isdisjoint(told)]
     if sentences:

@@ -41,9 +41,12 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """`bentoml serve`, with every process that it makes found as `scripts/stop.sh` finds them."""
+    """`bentoml serve`, with every process that it makes found as `scripts/stop.sh` finds them.
 
-    def __init__(self, home: Path, **settings: str) -> None:
+    It serves the checkout, or the Bento of this tag from the store in BENTOML_HOME.
+    """
+
+    def __init__(self, home: Path, bento: str | None = None, **settings: str) -> None:
         self.port = free_port()
         self.log = home / f"server-{self.port}.log"
         environment = {
@@ -58,8 +61,8 @@ class ServerProcess:
         }
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bentoml", "serve"],
-                cwd=ROOT,
+                [sys.executable, "-m", "bentoml", "serve", *([bento] if bento else [])],
+                cwd=home if bento else ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -16,7 +16,7 @@ check() {
 }
 
 check_scripts() {
-  local files=("$ROOT"/scripts/*.sh "$ROOT/.ci/run") file status=0
+  local files=("$ROOT"/scripts/*.sh "$ROOT"/deploy/docker/*.sh "$ROOT/.ci/run") file status=0
   if [[ -x $VENV/bin/shellcheck ]]; then
     (cd "$ROOT" && "$VENV/bin/shellcheck" --external-sources "${files[@]}")
     return

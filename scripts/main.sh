@@ -2,11 +2,13 @@
 # Does everything: installs, starts the server, waits until it is ready, runs a first turn and
 # follows the log. Ctrl+C then leaves the server running; scripts/stop.sh stops it.
 #
-#   scripts/main.sh [4bit|8bit] [chat|tool|both] [CHAT_MODEL] [CLASSIFIER_MODEL] [--no-follow]
+#   scripts/main.sh [4bit|8bit] [chat|tool|both] [CHAT_MODEL] [CLASSIFIER_MODEL] [--push-quant]
+#                   [--no-follow]
 #
 #   4bit, 8bit         weights of the chat model (also: awq, fp8); without it, as the checkpoint is
 #   chat, tool, both   which models to serve (default both)
 #   models             a folder or OWNER/NAME on the Hub; without them, the demo models
+#   --push-quant       upload what 4bit or 8bit has made, as HF_AWQ_CHAT_REPO and others say
 #   --no-follow        return once the server has answered
 #
 # Environment: every setting in docs/configuration.md, among them TEXT_API_KEY (made and kept in
@@ -18,22 +20,20 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 source "$LIB/arguments.sh"
 # shellcheck source=scripts/lib/launch.sh
 source "$LIB/launch.sh"
+# shellcheck source=scripts/lib/push.sh
+source "$LIB/push.sh"
 
 main() {
   read_arguments "$@"
   make_run_dir
-  exec 9>"$RUN_DIR/lock"
-  flock -n 9 || die "another scripts/main.sh is starting Yap right now; wait for it"
+  take_lock
   require_not_running
   bash "$ROOT/scripts/install.sh"
-  prepare_api_key
-  prepare_settings
-  say "Starting Yap on $HOST port $PORT"
-  start_server
-  await_server
-  first_turn
+  require_push
+  bring_up
   explain
-  exec 9>&-
+  push_quantized
+  release_lock
   if [[ $FOLLOW == yes ]]; then
     say "Following the log; Ctrl+C leaves the server running."
     exec tail -n 20 -F "$LOG_FILE"

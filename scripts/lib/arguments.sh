@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # The words of main.sh. Needs common.sh. Sets and exports what they say:
-# QUANTIZE (4bit, 8bit or empty), FOLLOW (yes or no), DEPLOY_MODELS, CHAT_MODEL, TOOL_MODEL.
+# QUANTIZE (4bit, 8bit or empty), PUSH and FOLLOW (yes or no), DEPLOY_MODELS, CHAT_MODEL, TOOL_MODEL.
 
 QUANTIZE=""
+PUSH=no
 FOLLOW=yes
 
 read_arguments() {
@@ -13,24 +14,26 @@ read_arguments() {
       8bit | fp8) QUANTIZE=8bit ;;
       chat | tool | both) mode=$word ;;
       --no-follow) FOLLOW=no ;;
-      --no-push-quant) ;;
-      --push-quant | --push-awq)
-        die "$word uploads a quantized export, and the quantization pipeline that makes one is not" \
-          "built yet; leave it out"
-        ;;
+      --push-quant | --push-awq) PUSH=yes ;;
+      --no-push-quant) PUSH=no ;;
       -h | --help)
         usage "$0"
         exit 0
         ;;
       *)
         [[ $word != -* && ($word == */* || -d $word) ]] || refuse_argument "$word"
-        [[ ! -d $word ]] || word=$(cd "$word" && pwd) # the server runs in the project's folder
+        word=$(model_named "$word")
         models+=("$word")
         ;;
     esac
   done
   [[ -z $mode ]] || export DEPLOY_MODELS=$mode
   name_models ${models[@]+"${models[@]}"}
+}
+
+# A folder by its whole path, since the server runs in the project's own; else as it is.
+model_named() {
+  if [[ -d $1 ]]; then (cd "$1" && pwd); else printf '%s' "$1"; fi
 }
 
 refuse_argument() {

@@ -1,10 +1,60 @@
 # shellcheck shell=bash
 # The steps between an installed environment and a server that answers. Needs common.sh.
 
+# shellcheck source=scripts/lib/quantize.sh
+source "$LIB/quantize.sh"
+
+LAST_START=$RUN_DIR/last_start.json
+
 processes() {
   local python
   python=$(helper_python) || exit 1
   "$python" "$LIB/processes.py" --record "$RECORD" "$@"
+}
+
+# One script at a time starts the server; the lock goes when this script ends or releases it.
+take_lock() {
+  exec 9>"$RUN_DIR/lock"
+  flock -n 9 || die "another scripts/main.sh or restart.sh is starting Yap right now; wait for it"
+}
+
+release_lock() { exec 9>&-; }
+
+# From an installed environment to a server that has answered.
+bring_up() {
+  remember_request
+  prepare_api_key
+  prepare_settings
+  [[ $MAKE == no ]] || quantize_chat_model
+  [[ $OFFLINE == 0 ]] || export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1}
+  say "Starting Yap on $HOST port $PORT"
+  start_server
+  await_server
+  keep_request
+  first_turn
+}
+
+# What this start is asked for, before anything is worked out from it; kept once it has succeeded.
+remember_request() {
+  "$VENV/bin/python" "$LIB/last_start.py" --file "$LAST_START.new" remember --quantize "$QUANTIZE" ||
+    exit 1
+}
+
+keep_request() { mv -f "$LAST_START.new" "$LAST_START"; }
+
+# Sets what the last start was asked for, except for what is set now. Sets RECALLED_QUANTIZE.
+recall_last_start() {
+  local pair pairs=()
+  RECALLED_QUANTIZE=""
+  mapfile -d '' pairs < <("$VENV/bin/python" "$LIB/last_start.py" --file "$LAST_START" \
+    recall --record "$RECORD")
+  wait $! || exit 1
+  for pair in ${pairs[@]+"${pairs[@]}"}; do
+    case $pair in
+      QUANTIZE=*) RECALLED_QUANTIZE=${pair#*=} ;;
+      *) export "${pair?}" ;;
+    esac
+  done
 }
 
 # Refuses when the server runs; clears away what an earlier one left behind.
@@ -32,33 +82,48 @@ prepare_api_key() {
 }
 
 # Sets HOST, PORT, PROBE_HOST and what the models need, from the settings; refuses when they or the
-# port will not do.
+# port will not do. Sets MAKE (yes or no: whether CHAT_MODEL is to be quantized first), EXPORT (empty)
+# and OFFLINE (1 when nothing is to be fetched).
 prepare_settings() {
   local found name value
+  MAKE=no EXPORT="" OFFLINE=0
   found=$("$VENV/bin/python" "$LIB/launch_facts.py" --quantize "$QUANTIZE") || exit 1
   while IFS='=' read -r name value; do
     case $name in
       HOST | PORT) export "$name=$value" ;;
       PROBE_HOST) PROBE_HOST=$value ;;
-      OFFLINE) [[ $value == 0 ]] || export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1} ;;
+      OFFLINE) OFFLINE=$value ;;
       QUANTIZATION) export CHAT_QUANTIZATION=$value ;;
+      MAKE)
+        MAKE=yes
+        export CHAT_MODEL=$value
+        ;;
     esac
   done <<<"$found"
 }
 
-# Keeps the logs of the last three runs beside the new one.
+# Sets the log of the run before aside, with those that are kept of earlier ones.
 rotate_log() {
-  local number
-  for number in 2 1; do
-    [[ ! -e $LOG_FILE.$number ]] || mv -f "$LOG_FILE.$number" "$LOG_FILE.$((number + 1))"
-  done
-  [[ ! -e $LOG_FILE ]] || mv -f "$LOG_FILE" "$LOG_FILE.1"
+  local python
+  python=$(helper_python) || exit 1
+  "$python" "$LIB/log_writer.py" --log "$LOG_FILE" --rotate || exit 1
   (umask 077 && : >"$LOG_FILE")
+}
+
+# What the server's libraries leave in TMPDIR goes with the next start or stop: the chat engine makes
+# sockets there and never removes them. A socket's path has room for 107 bytes, so a long one is kept
+# out of it.
+own_temporary_folder() {
+  rm -rf "$RUN_DIR/tmp"
+  ((${#RUN_DIR} <= 60)) || return 0
+  (umask 077 && mkdir "$RUN_DIR/tmp")
+  export TMPDIR=$RUN_DIR/tmp
 }
 
 # Starts the server in a session of its own. Nothing of it reports home.
 start_server() {
   rotate_log
+  own_temporary_folder
   export BENTOML_HOME=${BENTOML_HOME:-$RUN_DIR/bentoml} BENTOML_DO_NOT_TRACK=True
   export VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 HF_HUB_DISABLE_TELEMETRY=1
   export PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false
@@ -102,11 +167,11 @@ address() {
 explain() {
   local file=$RUN_DIR/api_key key="as you set it in TEXT_API_KEY" give="..."
   if [[ -s $file && $(cat "$file") == "$TEXT_API_KEY" ]]; then
-    key="in $file" give="\$(cat $file)"
+    key="in $file" give="\"\$(cat $(printf %q "$file"))\""
   fi
   say ""
   say "Yap listens on ws://$(address)/ws. Clients send its key ($key) in the header X-API-Key."
   say "  talk to it   TEXT_API_KEY=$give $VENV/bin/python tests/warmup.py --server $(address)"
-  say "  its log      tail -F $LOG_FILE"
+  say "  its log      tail -F $(printf %q "$LOG_FILE")"
   say "  stop it      scripts/stop.sh"
 }

@@ -1,17 +1,16 @@
 """Check the settings, and print what the start script needs to know, one ``NAME=value`` a line.
 
 ``HOST``, ``PORT``: where to listen. ``PROBE_HOST``: where to reach it from here. ``OFFLINE``: 1
-when every model that is served is a folder, so that nothing need be fetched. ``QUANTIZATION``: what
-the word 4bit or 8bit means for the chat model. Exit status 2 with a message when it cannot be.
+when every model that is served is a folder, so that nothing need be fetched. For the word 4bit or
+8bit, ``QUANTIZATION`` for the engine where the chat model has that width already, else ``MAKE``:
+the chat model, which is to be quantized first. Exit status 2 with a message when it cannot be.
 """
 
 import argparse
 import errno
 import ipaddress
 import json
-import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,32 +59,17 @@ def read_config(model: str) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def has_gpu() -> bool:
-    """Whether an NVIDIA GPU is visible."""
-    if not shutil.which("nvidia-smi"):
-        return False
-    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return listing.returncode == 0 and "GPU" in listing.stdout
-
-
-def quantization(word: str, settings: Settings) -> str:
-    """The CHAT_QUANTIZATION that 4bit or 8bit asks for; raises ``Refused`` when none can serve."""
+def quantization(word: str, settings: Settings) -> dict[str, str]:
+    """What 4bit or 8bit means for the chat model; raises ``Refused`` when it cannot be."""
     if not settings.chat_enabled:
         raise Refused(f"{word} is about the chat model, and DEPLOY_MODELS=tool serves none")
     bits = int(word.removesuffix("bit"))
     found = weight_bits(read_config(settings.chat_model))
     if found == bits:
-        return "auto"  # the checkpoint says itself how it is quantized
+        return {"QUANTIZATION": "auto"}  # the checkpoint says itself how it is quantized
     if found != 16:
         raise Refused(f"{settings.chat_model} is quantized to {found} bits already, not {bits}")
-    if bits == 8 and has_gpu():
-        return "fp8"
-    what = "4-bit weights" if bits == 4 else "8-bit weights on a CPU (INT8)"
-    raise Refused(
-        f"{word}: {settings.chat_model} is not quantized, and {what} must be made from it by the "
-        "quantization pipeline, which is not built yet; name a checkpoint that is already "
-        f"quantized to {bits} bits, or leave {word} out"
-    )
+    return {"MAKE": settings.chat_model}
 
 
 def check_port(host: str, port: int) -> None:
@@ -115,17 +99,21 @@ def facts(settings: Settings, word: str) -> dict[str, str]:
         "OFFLINE": "1" if all(Path(model).is_dir() for model in models) else "0",
     }
     if word:
-        found["QUANTIZATION"] = quantization(word, settings)
+        found |= quantization(word, settings)
     return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check the settings before a start.")
     parser.add_argument("--quantize", choices=("", "4bit", "8bit"), default="")
+    parser.add_argument(
+        "--port-in-use", action="store_true", help="the server listens there already"
+    )
     arguments = parser.parse_args()
     try:
         settings = load_settings()
-        check_port(settings.host, settings.port)
+        if not arguments.port_in_use:
+            check_port(settings.host, settings.port)
         found = facts(settings, arguments.quantize)
     except (SettingsError, Refused) as error:
         for sentence in str(error).splitlines():

@@ -9,17 +9,22 @@ environment to be installed.
 """
 
 import argparse
+import fcntl
 import os
 import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from log_writer import PIPE_BYTES
+
 RUN_ID_VARIABLE = "YAP_RUN_ID"
+LOG_WRITER = Path(__file__).with_name("log_writer.py")
 POLL_S = 0.2
 AFTER_LEADER_S = 10.0  # engine processes notice within seconds that the server has gone
 AFTER_KILL_S = 5.0
@@ -137,18 +142,43 @@ def send(process: Process, signal_: signal.Signals) -> None:
         os.close(handle)
 
 
+def start_log_writer(log_path: Path, pipe: int, environ: Mapping[str, str]) -> None:
+    """Start what reads the pipe and writes and rotates the log.
+
+    It ends by itself, when the last process that holds the pipe's writing end has ended.
+    """
+    writer = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(LOG_WRITER), "--log", str(log_path)],
+        stdin=pipe,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=environ,
+    )
+    writer.returncode = 0  # it outlives this process on purpose
+
+
 def start(record_path: Path, log_path: Path, command: list[str]) -> Record:
     """Start the command as the leader of a session of its own and write the record."""
     run_id = secrets.token_hex(8)
-    with log_path.open("ab") as log:
+    environ = {**os.environ, RUN_ID_VARIABLE: run_id}
+    reading, writing = os.pipe()
+    try:
+        with suppress(OSError):  # more than this user may have; then it stays as it is
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        # The server first: what belongs to it is not older than it is.
         server = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=writing,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, RUN_ID_VARIABLE: run_id},
+            env=environ,
         )
+        start_log_writer(log_path, reading, environ)
+    finally:
+        os.close(reading)
+        os.close(writing)
     process = read_process(server.pid)
     record = Record(server.pid, process.start if process else 0, boot_id(), run_id)
     record.write(record_path)
@@ -178,6 +208,15 @@ def wait_until_gone(record: Record, seen: set[Process], limit_s: float, *, led: 
         time.sleep(POLL_S)
 
 
+def writes_log(process: Process) -> bool:
+    """Whether it is one of those that copy the server's output to its log."""
+    try:
+        command = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return os.fsencode(LOG_WRITER) in command
+
+
 def living(processes: Iterable[Process]) -> list[Process]:
     found = []
     for process in processes:
@@ -185,6 +224,13 @@ def living(processes: Iterable[Process]) -> list[Process]:
         if now and now.identity == process.identity:
             found.append(now)
     return found
+
+
+def end(record: Record, seen: set[Process], victims: Iterable[Process]) -> None:
+    """Kill the processes, and wait until nothing of the server is left."""
+    for process in victims:
+        send(process, signal.SIGKILL)
+    wait_until_gone(record, seen, AFTER_KILL_S, led=False)
 
 
 def stop(record_path: Path, drain_s: float) -> int:
@@ -202,12 +248,12 @@ def stop(record_path: Path, drain_s: float) -> int:
         send(process, signal.SIGTERM)
     limit = drain_s if first else min(drain_s, AFTER_LEADER_S)
     wait_until_gone(record, seen, limit, led=first is not None)
-    stubborn = living(seen | belonging(record))
-    for process in stubborn:
-        send(process, signal.SIGKILL)
+    stubborn = [p for p in living(seen | belonging(record)) if not writes_log(p)]
     if stubborn:
         print(f"  {len(stubborn)} processes did not end by themselves and were killed")
-        wait_until_gone(record, seen, AFTER_KILL_S, led=False)
+    # What writes the log comes last: it ends by itself once the others' last words are written.
+    end(record, seen, stubborn)
+    end(record, seen, living(seen | belonging(record)))
     left = living(seen | belonging(record))
     if left:
         pids = " ".join(str(process.pid) for process in left)

@@ -7,6 +7,7 @@ failed start.
 
 import argparse
 import http.client
+import os
 import re
 import sys
 import time
@@ -48,6 +49,8 @@ class LogReader:
     def look(self) -> None:
         try:
             with self._path.open("rb") as log:
+                if log.seek(0, os.SEEK_END) < self._offset:
+                    self._offset = 0  # it was rotated
                 log.seek(self._offset)
                 text = log.read()
         except OSError:
@@ -129,7 +132,9 @@ def wait_for_last_words(record: Record) -> None:
         time.sleep(0.1)
 
 
-def wait(record: Record, host: str, port: int, log: Path, limit_s: float) -> int:
+def wait(
+    record: Record, host: str, port: int, log: Path, limit_s: float, limit: str = "START_TIMEOUT_S="
+) -> int:
     begun = time.monotonic()
     reader, progress = LogReader(log), Progress()
     known: set[tuple[int, int]] = set()
@@ -154,25 +159,52 @@ def wait(record: Record, host: str, port: int, log: Path, limit_s: float) -> int
             return 0
         if elapsed >= limit_s:
             progress.end()
-            fail(log, f"the server was not ready within START_TIMEOUT_S={limit_s:g} s")
+            fail(log, f"the server was not ready within {limit}{limit_s:g} s")
             return 4
         time.sleep(POLL_S)
 
 
+def wait_for_stranger(host: str, port: int, limit_s: float) -> int:
+    """Wait for a server of which nothing is known but where it listens."""
+    begun = time.monotonic()
+    progress = Progress()
+    while not is_ready(host, port):
+        elapsed = time.monotonic() - begun
+        if elapsed >= limit_s:
+            progress.end()
+            print(
+                f"error: nothing at {host} port {port} was ready in {limit_s:g} s; is it the "
+                "right address, and does GET /readyz answer there?",
+                file=sys.stderr,
+            )
+            return 4
+        progress.show(elapsed, "waiting for the server")
+        time.sleep(POLL_S)
+    progress.end()
+    print(f"  ready after {time.monotonic() - begun:.1f} s")
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Wait until the server is ready.")
-    parser.add_argument("--record", type=Path, required=True)
+    parser.add_argument("--record", type=Path, help="without it, any server will do")
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--limit", type=float, required=True, help="seconds")
+    parser.add_argument(
+        "--limit-name", metavar="TEXT", default="START_TIMEOUT_S=", help="what sets it"
+    )
     arguments = parser.parse_args()
-    record = read_record(arguments.record)
-    if record is None:
-        print(f"error: {arguments.record} does not say what was started", file=sys.stderr)
-        return 3
+    host, port, limit_s = arguments.host, arguments.port, arguments.limit
     try:
-        return wait(record, arguments.host, arguments.port, arguments.log, arguments.limit)
+        if arguments.record is None:
+            return wait_for_stranger(host, port, limit_s)
+        record = read_record(arguments.record)
+        if record is None:
+            print(f"error: {arguments.record} does not say what was started", file=sys.stderr)
+            return 3
+        return wait(record, host, port, arguments.log, limit_s, arguments.limit_name)
     except KeyboardInterrupt:
         return 130
 

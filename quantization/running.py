@@ -6,6 +6,7 @@ The steps between source and quantized weights are a worker's, in the quantizer'
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -83,7 +84,7 @@ def run(wanted: Wanted, home: Home, display: Display) -> Made:
     try:
         return _Run(wanted, home, display).run()
     except OSError as error:
-        if error.errno == 28:
+        if error.errno == errno.ENOSPC:
             raise QuantizationError(
                 f"The disk is full ({error.filename or home.root}): make room, and run it again to "
                 "go on from here.",

@@ -157,13 +157,16 @@ def test_a_server_that_ends_in_peace_says_nothing(args: tuple[str, ...]) -> None
         assert not path.exists()
 
 
-def test_without_a_place_for_temporary_files_the_start_is_refused_in_words() -> None:
-    program = "import tempfile; tempfile.tempdir = '/nonexistent'\n" + ARBITER
+def test_without_a_place_for_temporary_files_the_start_is_refused_in_words(
+    tmp_path: Path,
+) -> None:
+    missing = str(tmp_path / "missing")
+    program = f"import tempfile; tempfile.tempdir = {missing!r}\n" + ARBITER
     with running(program) as arbiter:
         _, err = arbiter.communicate(timeout=8)
         assert arbiter.returncode == 1
         assert err.startswith("Yap could not start: ")
-        assert "/nonexistent" in err
+        assert missing in err
         assert "Traceback" not in err
 
 

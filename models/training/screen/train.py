@@ -51,6 +51,7 @@ TOKENIZER_ROWS = 120_000
 MASK_RATES = (0.0, 0.08, 0.18)
 CLASS_LOSS_WEIGHT = 0.3
 MASK_LOSS_WEIGHT = 0.2
+TEACHER_SHARE = 0.7  # of the yes/no loss, where there is a teacher
 EMA_DECAY = 0.998
 SHORT_TOKENS = 24
 
@@ -80,6 +81,7 @@ class Settings:
     vocabulary: int
     resume: Path | None
     short_phase: float
+    teacher: Path | None
 
 
 class Heads(nn.Module):
@@ -185,6 +187,7 @@ def _fit(
     heads = Heads(model.config.hidden_size, n_classes, model.config.vocab_size)
     both = nn.ModuleList((model, heads)).to(device)
     averaged = copy.deepcopy(model).eval()
+    teacher = _teacher(settings, model)
     optimizer = _optimizer(both, model, settings)
     batches = _curriculum(train, settings)
     dice = Random(settings.seed + 1)
@@ -197,7 +200,7 @@ def _fit(
         for group in optimizer.param_groups:
             group["lr"] = group["full"] * _warm_cosine(progress)
         model.train()
-        loss = _loss(model, heads, next(batches), dice)
+        loss = _loss(model, heads, next(batches), dice, teacher)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(both.parameters(), 1.0)
@@ -222,6 +225,25 @@ def _fit(
             break
     model.load_state_dict(best_weights)
     return log
+
+
+def _teacher(
+    settings: Settings, model: LongformerForSequenceClassification
+) -> LongformerForSequenceClassification | None:
+    """A deeper model that was trained on the same rows, whose doubts are learnt as well as labels
+    (Hinton et al., 2015, arXiv:1503.02531).
+
+    Raises:
+        ValueError: its words are not the model's.
+    """
+    if settings.teacher is None:
+        return None
+    teacher = LongformerForSequenceClassification.from_pretrained(
+        settings.teacher, dtype=torch.float32
+    )
+    if teacher.config.vocab_size != model.config.vocab_size:
+        raise ValueError(f"--teacher {settings.teacher} has another vocabulary")
+    return teacher.to(settings.device).eval()
 
 
 def _optimizer(
@@ -253,7 +275,11 @@ def _curriculum(train: list[Example], settings: Settings) -> Iterator[Batch]:
 
 
 def _loss(
-    model: LongformerForSequenceClassification, heads: Heads, batch: Batch, dice: Random
+    model: LongformerForSequenceClassification,
+    heads: Heads,
+    batch: Batch,
+    dice: Random,
+    teacher: LongformerForSequenceClassification | None = None,
 ) -> Tensor:
     """Yes/no loss plus the two side tasks on one batch."""
     masked = _mask(batch.ids, dice.choice(MASK_RATES))
@@ -264,12 +290,22 @@ def _loss(
         classes = heads.phrase_class(hidden[:, 0])
         where = masked != batch.ids
         restored = heads.restore(hidden[where], model.longformer.embeddings.word_embeddings.weight)
-    loss = functional.cross_entropy(logits.float(), batch.labels)
+    loss = functional.cross_entropy(logits.float(), _goal(batch, teacher))
     loss = loss + CLASS_LOSS_WEIGHT * functional.cross_entropy(classes.float(), batch.classes)
     if len(restored):
         target = batch.ids[where]
         loss = loss + MASK_LOSS_WEIGHT * functional.cross_entropy(restored.float(), target)
     return loss
+
+
+def _goal(batch: Batch, teacher: LongformerForSequenceClassification | None) -> Tensor:
+    """What the yes/no answer is to be, as probabilities [rows, 2]."""
+    labels = functional.one_hot(batch.labels, 2).float()
+    if teacher is None:
+        return labels
+    with torch.no_grad(), torch.autocast(batch.ids.device.type, dtype=torch.bfloat16):
+        said = teacher.classifier(dense_encode(teacher, batch.ids)).float().softmax(dim=1)
+    return torch.lerp(labels, said, TEACHER_SHARE)
 
 
 def _mask(ids: Tensor, rate: float) -> Tensor:
@@ -362,6 +398,7 @@ def _parse_arguments() -> Settings:
     parser.add_argument(
         "--vocabulary", type=int, default=16_384, help="word pieces to keep of the MiniLM's"
     )
+    parser.add_argument("--teacher", type=Path, help="folder of a deeper model of the same words")
     return Settings(**vars(parser.parse_args()))
 
 

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,16 +103,17 @@ def refused(hub: WritableHub, folder: Path, token: str = WRITER, **variables: st
 
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: os.environ[name] for name in ("PATH",) if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "quantization", "push", *arguments],
-        cwd=ROOT,
-        env={**kept, "HF_HOME": "/nonexistent", "HF_HUB_DISABLE_XET": "1", **OFFICIAL, **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    kept = {"PATH": os.environ["PATH"], "HF_HUB_DISABLE_XET": "1", **OFFICIAL}
+    with tempfile.TemporaryDirectory() as home:
+        return subprocess.run(
+            [sys.executable, "-m", "quantization", "push", *arguments],
+            cwd=ROOT,
+            env={**kept, "HF_HOME": home, **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
 
 
 # What arrives.
@@ -150,14 +152,16 @@ def test_branch_message_and_privacy_are_the_variables(hub: WritableHub, export: 
     assert repository.messages == ["The second one"]
 
 
-def test_a_killed_push_goes_on_where_it_broke_off(hub: WritableHub, export: Path) -> None:
+def test_a_killed_push_goes_on_where_it_broke_off(
+    hub: WritableHub, export: Path, tmp_path: Path
+) -> None:
     third = threading.Event()
     pushing = subprocess.Popen(
         [sys.executable, "-m", "quantization", "push", str(export)],
         cwd=ROOT,
         env={
             "PATH": os.environ["PATH"],
-            "HF_HOME": "/nonexistent",
+            "HF_HOME": str(tmp_path / "hub"),
             "HF_HUB_DISABLE_XET": "1",
             "HF_ENDPOINT": hub.url,
             "HF_TOKEN": WRITER,

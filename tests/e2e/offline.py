@@ -19,12 +19,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.container.probe import reaches_a_network
 from tests.e2e.harness import ServerProcess
 from tests.e2e.talk import talk
 from tests.e2e.test_http import MESSAGES, frames_of, post
 
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 0x1  # linux/sockios.h, linux/if.h
-_NOWHERE = ("192.0.2.1", 443)  # RFC 5737: addresses for documentation
 
 
 def bring_up_loopback() -> None:
@@ -33,17 +33,6 @@ def bring_up_loopback() -> None:
         request = struct.pack("16sH14s", b"lo", 0, b"")
         name, flags, rest = struct.unpack("16sH14s", fcntl.ioctl(handle, _GET_FLAGS, request))
         fcntl.ioctl(handle, _SET_FLAGS, struct.pack("16sH14s", name, flags | _UP, rest))
-
-
-def reaches_a_network() -> bool:
-    """Whether any route leads out; nothing need answer."""
-    try:
-        with socket.create_connection(_NOWHERE, timeout=2):
-            return True
-    except TimeoutError:
-        return True
-    except OSError:
-        return False
 
 
 def environment_of(home: Path) -> dict[str, str]:

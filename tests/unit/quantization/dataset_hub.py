@@ -3,55 +3,36 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote
+
+from tests.unit.quantization.stub_server import Quiet, StubServer, answering
 
 MAIN = "0123456789abcdef0123456789abcdef01234567"
 CONVERTED = "89abcdef0123456789abcdef0123456789abcdef"
 
 
-class DataHub(ThreadingHTTPServer):
+class DataHub(StubServer):
     """Serves `folder` as `org/data`, and `folder`.parquet as its branch refs/convert/parquet.
 
     Files in `cut` promise twice the bytes that they send.
     """
 
-    daemon_threads = True
-
     def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.folders = {MAIN: folder, CONVERTED: folder.with_suffix(".parquet")}
-        self.requested: list[str] = []
         self.cut: set[str] = set()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
-
-@contextmanager
-def serving(folder: Path) -> Iterator[DataHub]:
+def serving(folder: Path) -> AbstractContextManager[DataHub]:
     """The Hub, while it runs."""
-    hub = DataHub(folder)
-    thread = threading.Thread(target=hub.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        hub.shutdown()
-        hub.server_close()
-        thread.join()
+    return answering(DataHub(folder))
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet, BaseHTTPRequestHandler):
     server: DataHub
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-        pass
 
     def do_HEAD(self) -> None:
         self._answer()

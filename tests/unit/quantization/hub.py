@@ -4,49 +4,30 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+
+from tests.unit.quantization.stub_server import Quiet, StubServer, answering
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(StubServer):
     """Serves `folder` as `org/model`; other names are faults."""
 
-    daemon_threads = True
-
     def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.folder = folder
-        self.requested: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-@contextmanager
-def serving(folder: Path) -> Iterator[Hub]:
+def serving(folder: Path) -> AbstractContextManager[Hub]:
     """The Hub, while it runs."""
-    hub = Hub(folder)
-    thread = threading.Thread(target=hub.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        hub.shutdown()
-        hub.server_close()
-        thread.join()
+    return answering(Hub(folder))
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet, BaseHTTPRequestHandler):
     server: Hub
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-        pass
 
     def do_HEAD(self) -> None:
         self._answer(body=False)

@@ -9,14 +9,15 @@ import base64
 import hashlib
 import json
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote
+
+from tests.unit.quantization.stub_server import Quiet, StubServer, answering
 
 WRITER = "hf_writerwriterwriter"
 READER = "hf_readerreaderreader"
@@ -33,27 +34,20 @@ class Repository:
     messages: list[str] = field(default_factory=list)
 
 
-class WritableHub(ThreadingHTTPServer):
+class WritableHub(StubServer):
     """Repositories by name; `objects` is the content that arrived, by SHA-256."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.repositories: dict[str, Repository] = {}
         self.objects: dict[str, bytes] = {}
         self.xorbs: list[bytes] = []  # Xet's packs of chunks, as they came
         self.shards: list[bytes] = []  # which chunks make which file
         self.sizes: dict[str, int] = {}  # of files that came by Xet, by SHA-256
-        self.requested: list[str] = []
         self.tokens: set[str] = set()  # that were presented
         self.owners = {"me"}  # in whose name the writer may make repositories
         self.on_put: Callable[[int], None] = lambda _: None  # told how many came before
         self.puts = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def content(self, repo: str, branch: str = "main") -> dict[str, bytes]:
         """The files of a branch."""
@@ -61,26 +55,14 @@ class WritableHub(ThreadingHTTPServer):
         return {name: self.objects[digest] for name, digest in files.items()}
 
 
-@contextmanager
-def serving() -> Iterator[WritableHub]:
+def serving() -> AbstractContextManager[WritableHub]:
     """The Hub, while it runs."""
-    hub = WritableHub()
-    thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        hub.shutdown()
-        hub.server_close()
-        thread.join()
+    return answering(WritableHub())
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet, BaseHTTPRequestHandler):
     server: WritableHub
     protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-        pass
 
     def do_GET(self) -> None:
         self._answer()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from quantization.errors import ExitCode, QuantizationError
+from quantization.writing import write_whole
 
 _BLOCK: Final = 1 << 22
 _MOST: Final = 4096  # files that are remembered
@@ -70,10 +72,6 @@ class Digests:
         if not self._changed:
             return
         kept = dict(list(self._known.items())[-_MOST:])
-        part = self._path.with_suffix(".part")
-        try:
+        with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(kept), encoding="utf-8")
-            part.replace(self._path)
-        except OSError:
-            part.unlink(missing_ok=True)
+            write_whole(self._path, json.dumps(kept))

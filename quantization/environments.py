@@ -61,14 +61,12 @@ def ensure(backend: Backend, home: Home, *, cuda: bool, say: Say) -> Environment
     Raises:
         QuantizationError: it cannot be made; the message says why.
     """
-    wanted = pins(backend, cuda=cuda)
-    name = f"{backend}-{'cuda' if cuda else 'cpu'}-{key(wanted)}"
-    environment = Environment(backend, home.environments / name, wanted)
+    environment = _of(backend, home, cuda=cuda)
     if is_whole(environment):
         return environment
     try:
         home.environments.mkdir(parents=True, exist_ok=True)
-        with _alone(home.environments / f".{name}.lock", say):
+        with _alone(home.environments / f".{environment.folder.name}.lock", say):
             if not is_whole(environment):
                 _make(environment, cuda=cuda, say=say)
     except OSError as error:
@@ -82,9 +80,14 @@ def ensure(backend: Backend, home: Home, *, cuda: bool, say: Say) -> Environment
 
 def is_there(backend: Backend, home: Home, *, cuda: bool) -> bool:
     """Whether nothing would have to be made."""
+    return is_whole(_of(backend, home, cuda=cuda))
+
+
+def _of(backend: Backend, home: Home, *, cuda: bool) -> Environment:
+    """The environment as it is to be; it need not be there."""
     wanted = pins(backend, cuda=cuda)
     name = f"{backend}-{'cuda' if cuda else 'cpu'}-{key(wanted)}"
-    return is_whole(Environment(backend, home.environments / name, wanted))
+    return Environment(backend, home.environments / name, wanted)
 
 
 def pins(backend: Backend, *, cuda: bool) -> dict[str, str]:

@@ -20,8 +20,6 @@ from quantization.errors import ExitCode, QuantizationError
 from quantization.metadata import CARD, NAME, OLDER, File, Metadata, check_files, read_metadata
 from quantization.modelfiles import CONFIG, INDEX, along
 
-__all__ = ["assemble", "check_files", "describe", "find", "publish", "read_metadata"]
-
 _QUANTIZATION: Final = "quantization_config"
 
 

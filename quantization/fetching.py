@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -55,7 +56,7 @@ def _snapshot(checkpoint: Checkpoint, progress: Progress) -> Path:
             tqdm_class=_bars(progress),
         )
     except OSError as error:
-        if error.errno == 28:
+        if error.errno == errno.ENOSPC:
             raise QuantizationError(
                 f'The disk is full while "{checkpoint.model}" is fetched: make room where HF_HOME '
                 "is, and run it again to go on.",

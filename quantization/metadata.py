@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 NAME: Final = "quantization_metadata.json"
 OLDER: Final = "awq_metadata.json"
 CARD: Final = "README.md"
-PIPELINE: Final = "yap-text-inference"
 # The older file's keys.
 _OLDER_KEYS: Final = (
     "source_model",

@@ -19,6 +19,7 @@ from quantization.digests import Digests
 from quantization.errors import ExitCode, QuantizationError
 from quantization.fetching import fetch
 from quantization.home import home
+from quantization.metadata import NAME as EXPORT_METADATA
 from quantization.model_store import Content, ModelStore
 from quantization.modelfiles import is_weights
 from quantization.source import find
@@ -27,7 +28,6 @@ Progress = Callable[[str, int, int], None]
 
 _TAG: Final = re.compile(r"[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?")
 _SHARD: Final = re.compile(r".*-\d+-of-(\d+)\.(safetensors|bin)")
-_EXPORT_METADATA: Final = "quantization_metadata.json"
 _STORE_METADATA: Final = "model.yaml"  # BentoML writes it into every model of the store
 _VERSION_DIGITS: Final = 16
 _WORTH_A_BAR: Final = 1 << 30  # bytes; reading less takes a second or two
@@ -83,7 +83,7 @@ def pack(
     content = _content(folder, kept, digests, progress)
     tag = f"{name}:{version or content.digest[:_VERSION_DIGITS]}"
     kind = "chat" if found.chats else "tool"
-    lasting = found.place != "folder" or _EXPORT_METADATA in content.files
+    lasting = found.place != "folder" or EXPORT_METADATA in content.files
     store = store or ModelStore()
     there = store.holds(tag, content)
     linked = False
@@ -178,8 +178,8 @@ def _about(found: Checkpoint, content: Content, kind: str) -> tuple[dict[str, st
         "parameters": found.parameters or 0,
         "bits": (quantization.bits if quantization else None) or 16,
     }
-    if _EXPORT_METADATA in content.files:
-        text = (content.folder / _EXPORT_METADATA).read_text(encoding="utf-8")
+    if EXPORT_METADATA in content.files:
+        text = (content.folder / EXPORT_METADATA).read_text(encoding="utf-8")
         metadata["export"] = _without_nulls(json.loads(text))
     return labels, metadata
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from quantization.errors import refusal
+from quantization.writing import write_json
 
 _LABEL: Final = "run.json"
 LOG: Final = "log.txt"
@@ -82,10 +83,3 @@ def working(folder: Path, label: dict[str, Any], *, afresh: bool) -> Iterator[St
             folder / _LABEL, {**label, "seen": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         )
         yield State(folder)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """A file that is whole whenever it is there."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)

@@ -7,6 +7,7 @@ wrong. Whatever libraries print goes to standard error. It ends with the process
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import importlib
 import json
@@ -23,6 +24,7 @@ from typing import Any, Final, TextIO
 from quantization import job as jobs
 from quantization.errors import ExitCode, QuantizationError
 from quantization.job import Job
+from quantization.writing import write_whole
 
 _PR_SET_PDEATHSIG: Final = 1
 # What it says last, by kind of failure, for people; the traceback is in the log.
@@ -127,8 +129,7 @@ class Work:
             path=self._job.held_out,
         )
         self._job.measured.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".part").write_text(json.dumps(rows), encoding="utf-8")
-        path.with_suffix(".part").replace(path)
+        write_whole(path, json.dumps(rows))
         return rows
 
 
@@ -200,7 +201,7 @@ def _sentence(error: BaseException) -> str:
 
 def _code(error: BaseException) -> ExitCode:
     said = str(error).lower()
-    full = isinstance(error, OSError) and error.errno == 28
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     if full or "no space left" in said:
         return ExitCode.NO_ROOM
     if isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY):

@@ -23,6 +23,7 @@ from quantization.calibration.packing import Packed, pack
 from quantization.calibration.registry import WINDOW, HubData, LocalData, Resolved, resolve
 from quantization.calibration.rendering import Renderer
 from quantization.errors import ExitCode, QuantizationError
+from quantization.writing import write_json, write_whole
 
 Progress = Callable[[str, int, int], None]
 
@@ -138,14 +139,8 @@ def _store(made: CalibrationSet, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     raw = "".join(f"{json.dumps(row)}\n" for row in made.rows).encode()
     made.record["rows_sha256"] = hashlib.sha256(raw).hexdigest()
-    # The record last: with it the set counts as whole.
-    for name, content in (
-        (_ROWS, raw),
-        (_RECORD, (json.dumps(made.record, indent=2, ensure_ascii=False) + "\n").encode()),
-    ):
-        part = work / f"{name}.part"
-        part.write_bytes(content)
-        part.replace(work / name)
+    write_whole(work / _ROWS, raw)
+    write_json(work / _RECORD, made.record)  # last: with it the set counts as whole
 
 
 # --- how it is made ---------------------------------------------------------------------------

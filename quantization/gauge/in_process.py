@@ -21,6 +21,7 @@ import numpy as np
 from quantization.errors import ExitCode, QuantizationError
 from quantization.gauge.comparison import Scores, compare_scores
 from quantization.gauge.result import Gauge
+from quantization.writing import part_of, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -72,9 +73,7 @@ def reference(model: Any, rows: Sequence[Sequence[int]], folder: Path, progress:
         raise QuantizationError("There are no held-out texts for the gauge.", ExitCode.USAGE)
     logs.flush()
     facts = {"sha256": digest, "vocabulary": int(logs.shape[1]), "tokens": scored, "rows": rows}
-    part = folder / f"{_FACTS}.part"
-    part.write_text(json.dumps(facts))
-    part.replace(with_facts)  # with it the reference counts as whole
+    write_whole(with_facts, json.dumps(facts))  # with it the reference counts as whole
 
 
 def compare(model: Any, folder: Path, progress: Progress) -> Gauge:
@@ -117,8 +116,8 @@ def compare(model: Any, folder: Path, progress: Progress) -> Gauge:
 
 def discard(folder: Path) -> None:
     """Remove what `reference` wrote."""
-    for name in (_FACTS, f"{_FACTS}.part", _LOGS):
-        (folder / name).unlink(missing_ok=True)
+    for path in (folder / _FACTS, part_of(folder / _FACTS), folder / _LOGS):
+        path.unlink(missing_ok=True)
 
 
 def _mapped(folder: Path, tokens: int, vocabulary: int) -> np.memmap[Any, np.dtype[np.float32]]:

@@ -36,6 +36,7 @@ from quantization.errors import ExitCode, QuantizationError
 from quantization.gauge.comparison import Comparison, Scores, compare_scores
 from quantization.gauge.engine import Report
 from quantization.gauge.result import Run, Served
+from quantization.writing import write_whole
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _WEIGHTS: Final = ("*.safetensors", "*.bin")
@@ -59,9 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except QuantizationError as error:
         sys.stderr.write(f"{error.message}\n")
         return int(error.code)
-    part = options.out.with_name(f"{options.out.name}.part")
-    part.write_text(found.model_dump_json(indent=2) + "\n")
-    part.replace(options.out)
+    write_whole(options.out, found.model_dump_json(indent=2) + "\n")
     return int(ExitCode.DONE)
 
 

@@ -30,7 +30,7 @@ from tokenizers import Tokenizer
 from tests.bench.conditions import conditions
 from tests.bench.figures import Ratio, Times, markdown_table, ratio_of_medians
 from tests.bench.raw_engine import Reply, Served, raw_engine
-from tests.bench.texts import small_talk
+from tests.bench.texts import TRAIT, small_talk
 from tests.e2e.conftest import running
 from tests.e2e.harness import API_KEY, ROOT
 
@@ -49,7 +49,6 @@ _SETTINGS = {
     "CHAT_PROMPT_UPDATE_MAX_PER_WINDOW": "0",
 }
 _DONE, _TOKEN = '{"type":"done"', '{"type":"token"'
-_TRAIT = "You like long walks, warm tea, old songs and hearing about the day of your friend. "
 
 Serve = Callable[[str, Sequence[str], int], Served]
 
@@ -176,7 +175,7 @@ def _replies(clients: int) -> int:
 def persona_of(tokens: int) -> str:
     """A system prompt of about so many tokens of the demo model."""
     tokenizer = Tokenizer.from_file(str(ROOT / "models" / "yap-chat-demo" / "tokenizer.json"))
-    return _TRAIT * round(tokens / len(tokenizer.encode(_TRAIT).ids))
+    return TRAIT * round(tokens / len(tokenizer.encode(TRAIT).ids))
 
 
 def fresh_utterances() -> Iterator[str]:

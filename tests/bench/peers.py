@@ -1,6 +1,6 @@
 """This server and vLLM's own OpenAI server, on the same model and machine, in one run.
 
-    python -m tests.bench.peers                    the demo model on a CPU, about fifteen minutes
+    python -m tests.bench.peers                    the demo model on a CPU, about ten minutes
     python -m tests.bench.peers --clients 8 --rounds 1 --json figures.json
 
 Both are up at the same time and take turns: ours, vLLM's, vLLM's, ours, measured by the load

@@ -12,6 +12,9 @@ from tests.e2e.harness import ROOT
 _FOLDER = ROOT / "models" / "training" / "screen"
 LINES_FILE = _FOLDER / "probe_lines.jsonl"
 TALKS_FILE = _FOLDER / "probe_talks.jsonl"
+# A persona and what is told to it are these over and over, to any length.
+TRAIT = "You like long walks, warm tea, old songs and hearing about the day of your friend. "
+STORY = "and then we went on along the river, past the old mill and over the small bridge, "
 # Ordinary talk; nothing of it asks for the screen, so no reply depends on a capture.
 _TALK = frozenset({"small_talk", "reactions", "non_visual", "past_narration"})
 

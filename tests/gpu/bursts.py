@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.figures import Times
+from tests.bench.texts import STORY, TRAIT
 from tests.client.conversation import Conversation, connect
 from tests.e2e.harness import API_KEY, ServerProcess
 from tests.gpu.dummy_model import make
@@ -28,11 +29,9 @@ from tests.gpu.dummy_model import make
 READY_S = 500.0
 BURSTS = 3
 TARGET = 1.5  # at most: the first burst over the second, of medians
-_TRAIT = "You like long walks, warm tea, old songs and hearing about the day of your friend. "
-_STORY = "and then we went on along the river, past the old mill and over the small bridge, "
 # What our warm-up says, and vLLM of each kernel that was compiled after its own.
 _TOLD = re.compile(r"yap\.chat\.warmup|jit_monitor")
-PERSONA = _TRAIT * 70
+PERSONA = TRAIT * 70
 STORIES = 12
 
 
@@ -57,7 +56,7 @@ async def _burst(conversations: list[Conversation], burst: int) -> dict[str, flo
                     "gender": "female",
                     "personality": "friendly",
                     "chat_prompt": PERSONA,
-                    "user_utterance": f"Burst {burst}, caller {caller}: {_STORY * STORIES}",
+                    "user_utterance": f"Burst {burst}, caller {caller}: {STORY * STORIES}",
                 }
             )
             for caller, conversation in enumerate(conversations)

@@ -27,6 +27,7 @@ from typing import Any
 from tests.bench.chat import serve_over_websocket
 from tests.bench.figures import Times
 from tests.bench.raw_engine import Served, raw_engine
+from tests.bench.texts import STORY, TRAIT
 from tests.e2e.harness import ServerProcess
 from tests.gpu.dummy_model import make
 from tests.gpu.first_light import machine
@@ -41,9 +42,7 @@ ALONE = 6  # replies of the one session
 # the two engines do not take each other's weights for their own when they measure the memory.
 KV_BYTES = 16 << 30
 TARGET = 1.10  # at most: server over engine, of medians
-_TRAIT = "You like long walks, warm tea, old songs and hearing about the day of your friend. "
-_STORY = "and then we went on along the river, past the old mill and over the small bridge, "
-PERSONA = _TRAIT * 70
+PERSONA = TRAIT * 70
 STORIES = 12
 
 Serve = Callable[[str, Sequence[str], int, Sequence[float] | None], Served]
@@ -52,7 +51,7 @@ Serve = Callable[[str, Sequence[str], int, Sequence[float] | None], Served]
 def stories() -> Iterator[str]:
     """Utterances of about 300 tokens, no two of which share a cached block."""
     for number in count():
-        yield f"Story {number}: {_STORY * STORIES}"
+        yield f"Story {number}: {STORY * STORIES}"
 
 
 def measure(serve: dict[str, Serve]) -> dict[str, Any]:

@@ -22,13 +22,14 @@ from typing import Any
 
 from tests.bench.figures import Times, markdown_table
 from tests.bench.raw_engine import RawEngine, raw_engine
+from tests.bench.texts import TRAIT
 from tests.gpu.dummy_model import NEMO_12B, make
 from tests.gpu.first_light import machine
 
 KV_BYTES = 2 << 30
 REPLIES = 8
 ROUNDS = 2
-PERSONA = "You like long walks, warm tea, old songs and hearing about the day of your friend. " * 30
+PERSONA = TRAIT * 30
 _KERNELS = {"custom_ops": ["+quant_fp8", "+rms_norm", "+silu_and_mul"]}
 # By name: the setting, and engine arguments on top.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -14,6 +14,7 @@ import cleaning
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+UNFINISHED = ".cache/quantization/work"
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def project(tmp_path: Path) -> Path:
         ".venv/lib/torch.so",
         ".venv/.yap-variant",
         ".cache/quantization/exports/companion/model.safetensors",
-        ".cache/quantization/work/one/run.json",
+        f"{UNFINISHED}/one/run.json",
         ".cache/quantization/environments/awq/environment.json",
         ".run/api_key",
         ".run/bentoml/bentos/yap/bento.yaml",
@@ -97,7 +98,7 @@ def test_each_word_removes_its_own(project: Path) -> None:
     before = there(project)
     clean(project, "caches")
     assert before - there(project) == {
-        ".cache/quantization/work/one/run.json",
+        f"{UNFINISHED}/one/run.json",
         ".run/bentoml/prometheus_multiproc_dir/1.db",
         ".mypy_cache/one.json",
         "yap/__pycache__/app.pyc",

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote
 
-from tests.unit.quantization.stub_server import Quiet, StubServer, answering
+from tests.unit.quantization.stub_server import Handler, StubServer, answering
 
 MAIN = "0123456789abcdef0123456789abcdef01234567"
 CONVERTED = "89abcdef0123456789abcdef0123456789abcdef"
@@ -31,7 +31,7 @@ def serving(folder: Path) -> AbstractContextManager[DataHub]:
     return answering(DataHub(folder))
 
 
-class _Handler(Quiet, BaseHTTPRequestHandler):
+class _Handler(Handler, BaseHTTPRequestHandler):
     server: DataHub
 
     def do_HEAD(self) -> None:
@@ -44,13 +44,13 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
         path = unquote(self.path.partition("?")[0])
         self.server.requested.append(f"{self.command} {path}")
         if self.headers.get("Authorization") == "Bearer hf_wrongwrongwrong":
-            self._send(401, b"{}", {"X-Error-Message": "Invalid credentials"})
+            self.send(401, b"{}", {"X-Error-Message": "Invalid credentials"})
         elif "org/gated" in path:
-            self._send(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Ask."})
+            self.send(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Ask."})
         elif "org/broken" in path:
-            self._send(500, b"{}")
+            self.send(500, b"{}")
         elif "org/data" not in path:
-            self._send(401, b"{}", {"X-Error-Code": "RepoNotFound"})
+            self.send(401, b"{}", {"X-Error-Code": "RepoNotFound"})
         elif path.startswith("/api/datasets/"):
             self._info(path.partition("/revision/")[2])
         else:
@@ -61,7 +61,7 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
         commit = CONVERTED if revision in ("refs/convert/parquet", CONVERTED) else MAIN
         folder = self.server.folders[commit]
         if revision not in ("", "main", MAIN) and not (commit == CONVERTED and folder.is_dir()):
-            self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+            self.send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
             return
         files = [
             {"rfilename": path.relative_to(folder).as_posix()}
@@ -69,30 +69,14 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
             if path.is_file()
         ]
         said = {"id": "org/data", "sha": commit, "siblings": files}
-        self._send(200, json.dumps(said).encode())
+        self.send(200, json.dumps(said).encode())
 
     def _file(self, commit: str, name: str) -> None:
         path = self.server.folders[commit] / name
         if not path.is_file():
-            self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+            self.send(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
         content = path.read_bytes()
         promised = len(content) * (2 if name in self.server.cut else 1)
         headers = {"ETag": f'"{commit[:8]}{name}"', "X-Repo-Commit": commit}
-        self._send(200, content, headers, length=promised)
-
-    def _send(
-        self,
-        status: int,
-        content: bytes,
-        headers: dict[str, str] | None = None,
-        *,
-        length: int | None = None,
-    ) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content) if length is None else length))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+        self.send(200, content, headers, length=promised)

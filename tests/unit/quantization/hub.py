@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-from tests.unit.quantization.stub_server import Quiet, StubServer, answering
+from tests.unit.quantization.stub_server import Handler, StubServer, answering
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -26,7 +26,7 @@ def serving(folder: Path) -> AbstractContextManager[Hub]:
     return answering(Hub(folder))
 
 
-class _Handler(Quiet, BaseHTTPRequestHandler):
+class _Handler(Handler, BaseHTTPRequestHandler):
     server: Hub
 
     def do_HEAD(self) -> None:
@@ -39,21 +39,21 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         self.server.requested.append(f"{self.command} {path}")
         if self.headers.get("Authorization") == "Bearer hf_wrongwrongwrong":
-            self._send(
+            self.send(
                 401, b"{}", {"X-Error-Message": "Invalid credentials in Authorization header"}
             )
         elif "org/gated" in path:
-            self._send(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Ask."})
+            self.send(403, b"{}", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Ask."})
         elif "org/broken" in path:
-            self._send(500, b"{}")
+            self.send(500, b"{}")
         elif path.endswith("/no-such-branch"):
-            self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+            self.send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         elif "org/model" not in path:
-            self._send(401, b"{}", {"X-Error-Code": "RepoNotFound"})
+            self.send(401, b"{}", {"X-Error-Code": "RepoNotFound"})
         elif "/tree/" in path:
-            self._send(200, json.dumps(self._tree()).encode())
+            self.send(200, json.dumps(self._tree()).encode())
         elif path.startswith("/api/models/"):
-            self._send(200, json.dumps(self._info()).encode())
+            self.send(200, json.dumps(self._info()).encode())
         else:
             self._file(path.rpartition("/")[2], body=body)
 
@@ -73,7 +73,7 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
     def _file(self, name: str, *, body: bool) -> None:
         path = self.server.folder / name
         if not path.is_file():
-            self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+            self.send(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
         size = path.stat().st_size
         headers = {"ETag": f'"{name}-{size}"', "X-Repo-Commit": COMMIT, "X-Linked-Size": str(size)}
@@ -84,24 +84,8 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
                 stream.seek(first)
                 content = stream.read(last - first + 1)
             headers["Content-Range"] = f"bytes {first}-{last}/{size}"
-            self._send(206, content, headers)
+            self.send(206, content, headers)
         elif not body:
-            self._send(200, b"", headers, length=size)
+            self.send(200, b"", headers, length=size)
         else:
-            self._send(200, path.read_bytes(), headers)
-
-    def _send(
-        self,
-        status: int,
-        content: bytes,
-        headers: dict[str, str] | None = None,
-        *,
-        length: int | None = None,
-    ) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content) if length is None else length))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+            self.send(200, path.read_bytes(), headers)

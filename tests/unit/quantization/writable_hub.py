@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote
 
-from tests.unit.quantization.stub_server import Quiet, StubServer, answering
+from tests.unit.quantization.stub_server import Handler, StubServer, answering
 
 WRITER = "hf_writerwriterwriter"
 READER = "hf_readerreaderreader"
@@ -60,7 +60,7 @@ def serving() -> AbstractContextManager[WritableHub]:
     return answering(WritableHub())
 
 
-class _Handler(Quiet, BaseHTTPRequestHandler):
+class _Handler(Handler, BaseHTTPRequestHandler):
     server: WritableHub
     protocol_version = "HTTP/1.1"
 
@@ -220,13 +220,7 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
     def _send(
         self, status: int, content: dict[str, Any], headers: dict[str, str] | None = None
     ) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.send(status, json.dumps(content).encode(), headers)
 
 
 def _mode(file: dict[str, Any]) -> dict[str, Any]:

@@ -110,7 +110,12 @@ async def test_a_turn_may_ask_for_both_of_them(chat_server: ServerProcess) -> No
 @pytest.fixture(scope="module")
 def replies() -> Iterator[Replies]:
     settings = Settings(
-        history_max_tokens=400, chat_max_len=2048, chat_prompt_max_tokens=400, chat_warm_up=False
+        history_max_tokens=400,
+        chat_max_len=2048,
+        chat_prompt_max_tokens=400,
+        chat_warm_up=False,
+        chat_samplers=True,  # on a GPU they are off by default
+        chat_gpu_frac=0.3,  # there, beside the server of this module
     )
     engine = ChatEngine(settings)
     with asyncio.Runner() as runner:

@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,8 @@ def bandwidth() -> float:
     return 2 * source.numel() / statistics.median(times)
 
 
-def bytes_a_token(weight_bytes: float) -> float:
+def bytes_a_token(weight_bytes: float, shape: Mapping[str, Any] = NEMO_12B) -> float:
     """What is read for one token: the layers in `weight_bytes` a weight, the head in two."""
-    shape: dict[str, Any] = NEMO_12B
     hidden, heads, kv_heads = (
         shape[name] for name in ("hidden_size", "num_attention_heads", "num_key_value_heads")
     )

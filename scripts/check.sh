@@ -31,7 +31,7 @@ main() {
   local paths=() path
   bash "$ROOT/scripts/install.sh" --dev
   cd "$ROOT"
-  for path in service.py yap quantization scripts/lib models tests; do
+  for path in service.py yap quantization scripts models tests; do
     [[ ! -e $path ]] || paths+=("$path")
   done
   check "ruff check" "$VENV/bin/ruff" check .

@@ -3,9 +3,12 @@
 # without a network, `docker stop` while replies stream, `bentoml containerize`. Ends with what it
 # measured, as JSON. It takes about 20 minutes and 20 GB of disk, and removes what it made.
 #
-#   scripts/container_test.sh [--builder docker|podman|buildah] [--from-scratch] [--json FILE]
-#                             [-- BUILDER OPTION...]
+#   scripts/container_test.sh [--cuda] [--builder docker|podman|buildah] [--from-scratch]
+#                             [--json FILE] [-- BUILDER OPTION...]
 #
+#   --cuda           the image for GPUs instead, as far as a machine without one goes: it is built,
+#                    imports and compiles what a GPU needs, and refuses to start without one. It takes
+#                    about 10 minutes and 35 GB
 #   --builder NAME   what builds (default: the first that works; with --from-scratch, docker)
 #   --from-scratch   on a Debian machine that has nothing, as root: installs the builder from Debian's
 #                    packages, starts a docker daemon of its own, makes the base image with
@@ -31,7 +34,7 @@ read_arguments() {
   local file
   while (($# > 0)); do
     case $1 in
-      --from-scratch) arguments+=("$1") ;;
+      --cuda | --from-scratch) arguments+=("$1") ;;
       --builder)
         [[ ${2:-} == docker || ${2:-} == podman || ${2:-} == buildah ]] ||
           refuse "--builder ${2:-}: give docker, podman or buildah"
@@ -54,7 +57,7 @@ read_arguments() {
         options=("$@")
         return
         ;;
-      *) refuse "unknown argument: $1 (known: --builder, --from-scratch, --json, --)" ;;
+      *) refuse "unknown argument: $1 (known: --builder, --cuda, --from-scratch, --json, --)" ;;
     esac
     shift
   done

@@ -13,6 +13,12 @@ class Metrics:
     """The collectors. One instance a process: Prometheus refuses a second of the same name."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._declare_connections(registry)
+        self._declare_turns(registry)
+        self._declare_decisions(registry)
+        self._declare_replies(registry)
+
+    def _declare_connections(self, registry: CollectorRegistry) -> None:
         self.connections = Gauge(
             "yap_connections",
             "WebSocket connections that hold a permit.",
@@ -25,6 +31,8 @@ class Metrics:
             ["error_code"],
             registry=registry,
         )
+
+    def _declare_turns(self, registry: CollectorRegistry) -> None:
         self.turns = Counter(
             "yap_turns_total", "Turns that ended, by how.", ["finish_reason"], registry=registry
         )
@@ -46,6 +54,8 @@ class Metrics:
             buckets=_FIRST_TOKEN_BUCKETS,
             registry=registry,
         )
+
+    def _declare_decisions(self, registry: CollectorRegistry) -> None:
         self.router_decisions = Counter(
             "yap_router_decisions_total",
             "Screen decisions, by answer and by who gave it.",
@@ -58,6 +68,8 @@ class Metrics:
             ["used"],
             registry=registry,
         )
+
+    def _declare_replies(self, registry: CollectorRegistry) -> None:
         self.phrase_rewinds = Counter(
             "yap_phrase_rewinds_total",
             "Times that a reply was taken back to before a banned phrase.",

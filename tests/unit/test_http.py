@@ -12,6 +12,7 @@ import pytest
 
 from tests.unit.conftest import MakeSettings
 from tests.unit.stand_ins import (
+    REPLY,
     Gate,
     Last,
     ScriptedChat,
@@ -27,7 +28,6 @@ from yap.server import Server
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
-REPLY: Sequence[Step] = ("Hello", " there", Last("."))
 Asked = Sequence[tuple[str, str]]
 
 

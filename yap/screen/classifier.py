@@ -42,6 +42,14 @@ class ClassifierFailedError(ServerError):
     """The model raised on this text, or its process died or hangs."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question that the worker has, and when it was asked."""
+
+    answer: asyncio.Future[float]
+    at: float  # seconds of the event loop's clock
+
+
 class ScreenClassifier:
     """Tells how likely it is that a text asks to look at the screen."""
 
@@ -50,9 +58,7 @@ class ScreenClassifier:
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._ids = itertools.count(1)
-        # Oldest first, as dicts are.
-        self._asked: dict[int, asyncio.Future[float]] = {}
-        self._asked_at: dict[int, float] = {}
+        self._asked: dict[int, _Asked] = {}  # oldest first, as dicts are
         self._answered_at = 0.0
         self._loaded = False
 
@@ -99,17 +105,16 @@ class ScreenClassifier:
             raise QueueFullError("The screen classifier's queue is full.")
         number = next(self._ids)
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[float] = loop.create_future()
-        self._asked[number], self._asked_at[number] = answer, loop.time()
+        asked = self._asked[number] = _Asked(loop.create_future(), loop.time())
         try:
             process.stdin.write(self._question(number, utterance, earlier))
-            return await answer
+            return await asked.answer
         except asyncio.CancelledError:
             if process.returncode is None:
                 process.stdin.write(b'{"drop": %d}\n' % number)
             raise
         finally:
-            self._forget(number)
+            self._asked.pop(number, None)
 
     def _question(self, number: int, utterance: str, earlier: Sequence[str]) -> bytes:
         settings = self._settings
@@ -119,10 +124,6 @@ class ScreenClassifier:
             "earlier": within_reach(earlier, settings.tool_history_tokens),
         }
         return json.dumps(question).encode() + b"\n"
-
-    def _forget(self, number: int) -> None:
-        self._asked.pop(number, None)
-        self._asked_at.pop(number, None)
 
     # --- the worker -----------------------------------------------------------------------
 
@@ -198,25 +199,30 @@ class ScreenClassifier:
                 self._fail(answer["ids"], "The screen classifier failed on it.")
                 continue
             for number, probability in zip(answer["ids"], answer["probabilities"], strict=True):
-                waiting = self._asked.get(number)
-                if waiting is not None and not waiting.done():
+                waiting = self._waiting(number)
+                if waiting is not None:
                     waiting.set_result(probability)
 
     def _fail(self, numbers: Sequence[int], reason: str) -> None:
         for number in numbers:
-            waiting = self._asked.get(number)
-            if waiting is not None and not waiting.done():
+            waiting = self._waiting(number)
+            if waiting is not None:
                 waiting.set_exception(ClassifierFailedError(reason))
+
+    def _waiting(self, number: int) -> asyncio.Future[float] | None:
+        """Where the answer to a question goes; None where nobody waits for it any more."""
+        asked = self._asked.get(number)
+        return None if asked is None or asked.answer.done() else asked.answer
 
     async def _watch(self) -> None:
         """Return when the worker hangs."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(HANGS_AFTER_S / 5)
-            oldest = next(iter(self._asked_at.values()), None)
+            oldest = next(iter(self._asked.values()), None)
             if oldest is None:
                 continue
-            if loop.time() - max(oldest, self._answered_at) > HANGS_AFTER_S:
+            if loop.time() - max(oldest.at, self._answered_at) > HANGS_AFTER_S:
                 log.error("The screen classifier has not answered for %.0f s", HANGS_AFTER_S)
                 return
 

@@ -18,7 +18,7 @@ from yap.logs import Seldom
 from yap.metrics import Metrics
 from yap.protocol import ControlFunction, Personalities
 from yap.screen.classifier import ClassifierFailedError, QueueFullError
-from yap.screen.rules import PhraseRules
+from yap.screen.rule_matching import PhraseRules
 from yap.settings import Settings
 
 log = logging.getLogger(__name__)

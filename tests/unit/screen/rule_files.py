@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from yap.screen.rules import PhraseRules, load_rules
+from yap.screen.rule_matching import PhraseRules
+from yap.screen.rules import load_rules
 
 RULE = """\
 [[rule]]

@@ -152,7 +152,6 @@ async def test_who_has_gone_makes_room_and_the_others_are_answered(one: ScreenCl
     assert 0 <= await third <= 1
     assert 0 <= await replacement <= 1
     assert not one._asked
-    assert not one._asked_at
 
 
 async def test_a_process_that_has_nothing_to_do_does_not_hang(

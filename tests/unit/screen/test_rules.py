@@ -12,17 +12,8 @@ from hypothesis import strategies as st
 from tests.unit.screen.rule_files import RULE
 from yap.errors import StartupError
 from yap.protocol import ControlFunction
-from yap.screen.rules import (
-    CACHED_SESSIONS,
-    DEFAULT_FOLDER,
-    MAX_CHARS,
-    Example,
-    PhraseRules,
-    RuleMatch,
-    check_examples,
-    load_rules,
-    main,
-)
+from yap.screen.rule_matching import CACHED_SESSIONS, MAX_CHARS, PhraseRules, RuleMatch
+from yap.screen.rules import DEFAULT_FOLDER, Example, check_examples, load_rules, main
 
 SESSION = {
     "friendly": ("kind", "warm hearted"),

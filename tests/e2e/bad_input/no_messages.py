@@ -1,0 +1,75 @@
+"""Frames that are no message."""
+
+from __future__ import annotations
+
+from tests.e2e.bad_input.literals import DEPTH, ENDLESS, FRAME_BYTES, HUGE, NULL
+
+LONE_SURROGATES = (r"\ud800", r"\udc00", r"\ud800\ud800", r"a\udfffb", r"\ud83d!")
+NO_MESSAGES: dict[str, str | bytes] = {
+    "nothing": "",
+    "blanks": " \r\n\t ",
+    "null": "null",
+    "true": "true",
+    "a number": "5",
+    "a fraction": "2.5",
+    "NaN": "NaN",
+    "an endless number": ENDLESS,
+    "a string": '"start"',
+    "a list": "[]",
+    "a list of messages": '[{"type":"ping"}]',
+    "an empty object": "{}",
+    "no object": "ping",
+    "a number in Python's spelling": '{"type":"ping","x":0x10}',
+    "an endless number inside": f'{{"type":"ping","x":{ENDLESS}}}',
+    "half an object": '{"type":"ping"',
+    "two objects": '{"type":"ping"}{"type":"ping"}',
+    "something behind": '{"type":"ping"} x',
+    "a comma too many": '{"type":"ping",}',
+    "Python's quotes": "{'type':'ping'}",
+    "a comment": '{"type":"ping"} // hello',
+    "a byte order mark": '\ufeff{"type":"ping"}',
+    "a raw NUL": '{"type":"ping","x":"\0"}',
+    "a raw NUL in front": '\0{"type":"ping"}',
+    "a raw line break": '{"type":"ping","x":"\n"}',
+    "a bad escape": r'{"type":"ping","x":"\q"}',
+    "a cut escape": r'{"type":"ping","x":"\u12"}',
+    "the cancel word in small letters": "__cancel__",
+    "deep lists": "[" * DEPTH,
+    "deep lists, closed": "[" * DEPTH + "]" * DEPTH,
+    "deep objects": '{"x":' * DEPTH,
+    "deep objects, closed": '{"x":' * DEPTH + "1" + "}" * DEPTH,
+    "deep lists inside": f'{{"type":"ping","x":{"[" * DEPTH}{"]" * DEPTH}}}',
+    **{f"type {kind}": f'{{"type":{kind}}}' for kind in (NULL, "false", "0", '""', "[]", "{}")},
+    **{f"cancel {no}": f'{{"cancel":{no}}}' for no in (NULL, "false", "0", '""', "[]")},
+    **{f"surrogate {lone}": f'{{"type":"ping","x":"{lone}"}}' for lone in LONE_SURROGATES},
+    **{f"surrogate {lone} in a key": f'{{"type":"ping","{lone}":1}}' for lone in LONE_SURROGATES},
+    "no bytes": b"",
+    "bytes": b"\x00\x01\xff",
+    "bytes that read like a message": b'{"type":"ping"}',
+    "a megabyte of bytes": bytes(FRAME_BYTES),
+}
+UNKNOWN_TYPES = (
+    *(
+        '"dance"',
+        '" "',
+        '"starts"',
+        r'"start\u0000"',
+        '"__CANCEL__"',
+        '"ſtart"',
+        '"error"',
+        '"ack"',
+    ),
+    *("true", "5", "2.5", HUGE, "NaN", "Infinity", "1e400", '["start"]', '{"type": "start"}'),
+    f"{'[' * 150}1{']' * 150}",
+)
+SURROGATE_FIELDS: tuple[tuple[str, str], ...] = (
+    *(("start", name) for name in ("session_id", "gender", "personality", "chat_prompt")),
+    *(("start", name) for name in ("user_utterance", "history_text", "heard_text", "persona")),
+    *(("start", name) for name in ("check_screen_prefix", "screen_checked_prefix", "temperature")),
+    ("followup", "analysis_text"),
+    ("chat_prompt", "chat_prompt"),
+    ("warm_persona", "chat_prompt"),
+    ("warm_history", "history_text"),
+    ("cancel", "request_id"),
+    ("cancel", "heard_text"),
+)

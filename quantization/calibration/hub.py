@@ -25,7 +25,7 @@ from quantization.calibration import files
 from quantization.calibration.files import Row
 from quantization.calibration.registry import HubData
 from quantization.errors import ExitCode, QuantizationError
-from quantization.source import exit_code
+from quantization.model.source import exit_code
 
 _CONVERTED: Final = "refs/convert/parquet"
 _TIMEOUT_S: Final = 20

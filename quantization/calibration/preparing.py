@@ -168,16 +168,7 @@ def _make(
     wanted = request.samples - len(spoken.sequences)
     read = selection.read(opened.rows, opened.window, counts, str(found.data))
     random.Random(request.seed).shuffle(read)  # noqa: S311 - a draw, not a secret
-
-    def reported() -> Iterator[list[int]]:
-        tokens = 0
-        for ids in selection.encoded(read, renderer, counts):
-            tokens += len(ids)
-            done = min(wanted, tokens // request.sequence_length)
-            progress(_STEP, len(spoken.sequences) + done, request.samples)
-            yield ids
-
-    plain = pack(reported(), wanted, request.sequence_length)
+    plain = _plain(request, wanted, selection.encoded(read, renderer, counts), progress)
     if wanted and plain.tokens < _LEAST_SEQUENCE:
         raise QuantizationError(
             f'The calibration data "{request.dataset}" holds next to no text ({plain.tokens} '
@@ -209,6 +200,22 @@ def _make(
         "identity": dict(known),
     }
     return CalibrationSet(sequences, record)
+
+
+def _plain(
+    request: Request, wanted: int, encoded: Iterator[list[int]], progress: Progress
+) -> Packed:
+    """Sequences of the data itself; those with personas are made before them."""
+
+    def reported() -> Iterator[list[int]]:
+        tokens = 0
+        for ids in encoded:
+            tokens += len(ids)
+            done = min(wanted, tokens // request.sequence_length)
+            progress(_STEP, request.samples - wanted + done, request.samples)
+            yield ids
+
+    return pack(reported(), wanted, request.sequence_length)
 
 
 def _open(found: Resolved, known: Mapping[str, str]) -> _Opened:

@@ -19,8 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
+from quantization.export.metadata import check_files, read_metadata
 from quantization.home import home
-from quantization.metadata import check_files, read_metadata
 from tests.e2e.small_models import DEMO, KINDS, ROOT, make
 
 # Architectures by what this CPU serves of them quantized. Mistral 3 needs torchvision to be served.

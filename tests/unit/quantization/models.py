@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from quantization.planning.recipes import Recipe
+
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 
 _BITS = {"F32": 32, "I32": 32, "BF16": 16, "F16": 16, "F8_E4M3": 8, "I8": 8, "U8": 8, "I64": 64}
@@ -53,6 +55,17 @@ GROUP: dict[str, Any] = {
     "group_size": 128,
     "symmetric": True,
 }
+W4A16 = Recipe(
+    method="awq",
+    backend="llmcompressor",
+    bits=4,
+    group_size=128,
+    symmetric=False,
+    ignore=("lm_head", "re:.*embed_tokens$"),
+    dataset="open_platypus",
+    samples=8,
+    sequence_length=64,
+)
 
 
 def safetensors(path: Path, tensors: Shapes) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quantization.formats import FORMATS, Format
-from quantization.methods import METHODS
-from quantization.recipes import Choices
+from quantization.planning.methods import METHODS
+from quantization.planning.recipes import Choices
+from quantization.serving.formats import FORMATS, Format
 
 DOC = Path(__file__).resolve().parents[3] / "docs" / "quantization.md"
 

@@ -1,0 +1,1 @@
+"""The commands, one module each, with the options that they share and what they print."""

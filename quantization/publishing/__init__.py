@@ -1,0 +1,1 @@
+"""A model to where it is served from: BentoML's model store, or the Hugging Face Hub."""

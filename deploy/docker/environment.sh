@@ -15,6 +15,15 @@ readonly FOLDER=$1 TARGET=$2
 readonly REQUIREMENTS=$FOLDER/requirements.txt EPOCH=315532800 # 1980-01-01, which zip files can say
 
 python=$(command -v python3 || command -v python)
+
+# On a GPU Triton compiles its launchers while the service runs, against the headers of this Python.
+if grep -q '^vllm==' "$REQUIREMENTS" && ! "$python" -c '
+import pathlib, sys, sysconfig
+sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").is_file())'; then
+  printf '%s\n' "error: the base image's Python has no headers (Python.h), which Triton needs on a GPU;" \
+    "take python:3.11-slim, or install its -dev package in the base image" >&2
+  exit 1
+fi
 "$python" -m venv "$FOLDER/uv"
 "$FOLDER/uv/bin/pip" install --quiet --disable-pip-version-check --no-cache-dir --no-deps "$UV_PACKAGE"
 

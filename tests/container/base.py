@@ -9,7 +9,8 @@ from pathlib import Path
 
 NAME = "docker.io/library/python:3.11-slim"
 SUITE = "bookworm"  # its Python is 3.11
-PACKAGES = "ca-certificates,python3,python3-pip,python3-venv"
+# An image of Python's own has its headers too, which Triton compiles against.
+PACKAGES = "ca-certificates,python3,python3-pip,python3-venv,libpython3-dev"
 _OWN_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _CERTIFICATE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")

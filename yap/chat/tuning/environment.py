@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -46,21 +47,58 @@ def environment(
             ),
             _threads(settings, hardware, parameters),
         ]
+    elif not _has_cuda_compiler():
+        decisions.append(
+            Decision(
+                "VLLM_USE_FLASHINFER_SAMPLER",
+                "0",
+                "FlashInfer would compile its sampler by nvcc and ninja, which are not here; vLLM "
+                "would take it without a look, and its core die of it.",
+            )
+        )
     return tuple(decisions)
 
 
-def prepare(settings: Settings, decisions: Iterable[Decision]) -> None:
+def prepare(settings: Settings, decisions: Iterable[Decision], *, compiles: bool = False) -> None:
     """Set the variables that the operator has not set himself, and make the cache's folder.
 
     Must run before the engine is built.
 
+    Args:
+        compiles: kernels are compiled into the cache's folder, and loaded from it.
+
     Raises:
-        StartupError: CHAT_CACHE_DIR is set, and cannot be made or written to.
+        StartupError: CHAT_CACHE_DIR is set, and cannot be made or written to; or what is compiled
+            into the folder could not be run.
     """
     for decision in decisions:
         os.environ.setdefault(decision.name, decision.value)
     folder = cache_folder(settings)
     _make(folder, must=settings.chat_cache_dir is not None)
+    if compiles and folder.is_dir() and os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        raise StartupError(
+            f"What is compiled for the GPU into {folder} could not be run, since its file system is "
+            "mounted noexec: name a folder elsewhere in CHAT_CACHE_DIR, or mount a volume there "
+            "(docker: -v yap-data:/data, or --tmpfs /data:exec,mode=1777)."
+        )
+
+
+def look_up_anew() -> None:
+    """Undo `look_up_once`: an engine is going to be built."""
+    from vllm.envs import disable_envs_cache
+
+    disable_envs_cache()
+
+
+def look_up_once() -> None:
+    """Let vLLM remember its variables, now that an engine is built.
+
+    It looks some of them up for every token and for every request: a tenth of what its front end
+    takes. Its core does so in its own process.
+    """
+    from vllm.envs import enable_envs_cache
+
+    enable_envs_cache()
 
 
 def _make(folder: Path, *, must: bool) -> None:
@@ -101,6 +139,16 @@ def _caches(settings: Settings) -> list[Decision]:
         Decision(name, str(place), f"Where a restart finds {what} again.")
         for name, (place, what) in places.items()
     ]
+
+
+def _has_cuda_compiler() -> bool:
+    """Whether FlashInfer finds what it compiles with; it looks for nvcc in the same places."""
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    if home:
+        nvcc = shutil.which(str(Path(home) / "bin" / "nvcc"))
+    else:
+        nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    return nvcc is not None and shutil.which("ninja") is not None
 
 
 def _threads(settings: Settings, hardware: Hardware, parameters: int | None) -> Decision:

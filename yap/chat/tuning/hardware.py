@@ -76,7 +76,8 @@ def read() -> Hardware:
     if not gpus:
         raise StartupError(
             "The vLLM that is installed is for GPUs, and it finds none: see what nvidia-smi says, "
-            "check CUDA_VISIBLE_DEVICES, or install for the CPU (scripts/install.sh cpu)."
+            "check CUDA_VISIBLE_DEVICES, start a container with its GPUs (docker run --gpus all), "
+            "or install for the CPU (scripts/install.sh cpu; an image: scripts/build.sh --cpu)."
         )
     return Hardware(gpus, _memory(), _cores())
 

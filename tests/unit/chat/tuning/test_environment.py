@@ -17,6 +17,7 @@ VARIABLES = (
     "VLLM_NO_USAGE_STATS",
     "VLLM_ENGINE_READY_TIMEOUT_S",
     "VLLM_ENABLE_V1_MULTIPROCESSING",
+    "VLLM_USE_FLASHINFER_SAMPLER",
     "OMP_NUM_THREADS",
 )
 CACHES = (
@@ -41,6 +42,17 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+def tools(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str) -> None:
+    """A CUDA toolkit and a PATH that hold these programs and no other."""
+    (folder / "bin").mkdir()
+    for name in names:
+        program = folder / "bin" / name
+        program.write_text("#!/bin/sh\n", encoding="utf-8")
+        program.chmod(0o755)
+    monkeypatch.setenv("CUDA_HOME", str(folder))
+    monkeypatch.setenv("PATH", str(folder / "bin"))
+
+
 def prepared(
     settings: Settings, hardware: Hardware, parameters: int | None = None
 ) -> dict[str, str]:
@@ -48,13 +60,31 @@ def prepared(
     return {name: os.environ[name] for name in (*VARIABLES, *CACHES) if name in os.environ}
 
 
-def test_on_a_gpu_reporting_the_deadline_and_caches_are_set(make_settings: MakeSettings) -> None:
+def test_on_a_gpu_reporting_the_deadline_and_caches_are_set(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tools(monkeypatch, tmp_path, "nvcc", "ninja")
     found = prepared(make_settings(chat_start_timeout_s=123.9), GPU)
     assert {name: found[name] for name in found if name not in CACHES} == {
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_ENGINE_READY_TIMEOUT_S": "123",
     }
     assert found.keys() >= set(CACHES)
+
+
+@pytest.mark.parametrize(
+    ("there", "sampler"), [((), "0"), (("nvcc",), "0"), (("nvcc", "ninja"), None)]
+)
+def test_flashinfer_samples_only_where_it_can_compile(
+    make_settings: MakeSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    there: tuple[str, ...],
+    sampler: str | None,
+) -> None:
+    tools(monkeypatch, tmp_path, *there)
+    found = prepared(make_settings(), GPU)
+    assert found.get("VLLM_USE_FLASHINFER_SAMPLER") == sampler
 
 
 def test_on_a_cpu_the_engine_core_gets_threads_by_the_size_of_the_model(
@@ -122,3 +152,20 @@ def test_a_default_folder_that_cannot_be_is_told(
     with caplog.at_level("WARNING", "yap.chat.tuning.environment"):
         prepare(settings, ())
     assert "every start compiles them anew" in caplog.text
+
+
+@pytest.mark.parametrize("flags", [os.ST_NOEXEC, os.ST_NOEXEC | os.ST_NOSUID, 0])
+def test_a_cache_that_nothing_can_be_run_from_stops_a_start_on_a_gpu(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: int
+) -> None:
+    class Mounted:
+        f_flag = flags
+
+    monkeypatch.setattr(os, "statvfs", lambda _folder: Mounted)
+    settings = make_settings(chat_cache_dir=tmp_path / "kernels")
+    prepare(settings, (), compiles=False)
+    if not flags:
+        prepare(settings, (), compiles=True)
+        return
+    with pytest.raises(StartupError, match="noexec: name a folder elsewhere in CHAT_CACHE_DIR"):
+        prepare(settings, (), compiles=True)

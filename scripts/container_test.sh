@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Builds the image of a demo Bento and tries it: an image, another after a change of code, turns
 # without a network, `docker stop` while replies stream, `bentoml containerize`. Ends with what it
-# measured, as JSON. It takes about 20 minutes and 20 GB of disk, and removes what it made.
+# measured, as JSON. It takes 10 to 20 minutes and 20 GB of disk, and removes what it made.
 #
 #   scripts/container_test.sh [--cuda] [--builder docker|podman|buildah] [--from-scratch]
 #                             [--json FILE] [-- BUILDER OPTION...]
 #
 #   --cuda           the image for GPUs instead, as far as a machine without one goes: it is built,
 #                    imports and compiles what a GPU needs, and refuses to start without one. It takes
-#                    about 10 minutes and 35 GB
+#                    about 10 minutes and 20 GB
 #   --builder NAME   what builds (default: the first that works; with --from-scratch, docker)
 #   --from-scratch   on a Debian machine that has nothing, as root: installs the builder from Debian's
 #                    packages, starts a docker daemon of its own, makes the base image with

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # In this very process: errors come as they are, and the model can be asked about its memory.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE_GIB)
-    # Replies are greedy, and FlashInfer's sampler would have to be compiled, where it can be at all.
+    # Replies are greedy, and FlashInfer's sampler would have to be compiled, if it can be at all.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     rows = json.loads(options.rows.read_text())
     from vllm.platforms import current_platform

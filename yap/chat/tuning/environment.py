@@ -77,7 +77,7 @@ def prepare(settings: Settings, decisions: Iterable[Decision], *, compiles: bool
     _make(folder, must=settings.chat_cache_dir is not None)
     if compiles and folder.is_dir() and os.statvfs(folder).f_flag & os.ST_NOEXEC:
         raise StartupError(
-            f"What is compiled for the GPU into {folder} could not be run, since its file system is "
+            f"What is compiled for the GPU into {folder} could not be run: its file system is "
             "mounted noexec: name a folder elsewhere in CHAT_CACHE_DIR, or mount a volume there "
             "(docker: -v yap-data:/data, or --tmpfs /data:exec,mode=1777)."
         )

@@ -17,6 +17,7 @@ the service is gone, however it went.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 
 # A CPU pays for every token of padding; a GPU's time at these sizes is in the launches.
 _CPU_PADDING = 8
+# Tokens of a batch from which what it left behind is given back. glibc keeps it, and batches of
+# ever other shapes fragment its heap: 0.6 GiB grew to 1.7 in twelve minutes of long conversations.
+_TRIM_TOKENS = 2048
 
 
 class Worker:
@@ -67,6 +71,8 @@ class Worker:
                 self.write({"ids": ids, "failed": True})
             else:
                 self.write({"ids": ids, "probabilities": answers})
+                if sum(len(entry.token_ids) for entry in batch) >= _TRIM_TOKENS:
+                    _give_back()
 
     def write(self, answer: dict[str, Any]) -> None:
         """Send one line."""
@@ -82,6 +88,13 @@ class Worker:
             self.write({"ids": [request["id"]], "failed": True})
         else:
             self._batcher.put(Entry(request["id"], token_ids))
+
+
+def _give_back() -> None:
+    """Return freed memory to the system, where the C library can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def main() -> None:

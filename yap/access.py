@@ -43,8 +43,8 @@ class KeyRing:
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
         if not key or not any(matches):
             raise Unauthenticated(
-                "The API key is missing or wrong. Send it as the X-API-Key header, or as the "
-                "api_key query parameter of the WebSocket URL."
+                "The API key is missing or wrong. Send it as the X-API-Key header, as "
+                "Authorization: Bearer, or as the api_key query parameter of the WebSocket URL."
             )
         return digest
 

@@ -8,11 +8,21 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import Final
 
 from yap.errors import AtCapacity, Draining, RateLimited
 from yap.protocol import ErrorCode
 
 Clock = Callable[[], float]
+
+# What is too many, by the code of the refusal.
+_COUNTED: Final = MappingProxyType(
+    {
+        ErrorCode.CANCEL_RATE_LIMITED: "cancels",
+        ErrorCode.CHAT_PROMPT_RATE_LIMITED: "persona changes",
+    }
+)
 
 
 class SlidingWindow:
@@ -40,7 +50,8 @@ class SlidingWindow:
             self._events.popleft()
         if len(self._events) >= self._limit:
             wait = max(1, math.ceil(self._events[0] + self._window - now))
-            raise RateLimited(f"Too many messages; try again in {wait} s.", self._code, wait)
+            what = _COUNTED.get(self._code, "messages")
+            raise RateLimited(f"Too many {what}; try again in {wait} s.", self._code, wait)
         self._events.append(now)
 
 

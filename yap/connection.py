@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from yap.access import key_from_websocket
 from yap.admission import SlidingWindow
+from yap.deadline import Deadline
 from yap.errands import Errands
 from yap.errors import AtCapacity, RateLimited, RequestError, Unauthenticated, YapError
 from yap.history import Heard
@@ -43,6 +44,7 @@ from yap.protocol import (
 from yap.session import Session
 from yap.states import MESSAGES, ConnectionState, Does, Limit
 from yap.turn import Turn
+from yap.websocket import write_text_of
 
 if TYPE_CHECKING:
     from yap.server import Server
@@ -132,7 +134,7 @@ class Connection:
         self._settings = settings
         self._tenant = tenant
         self._claims: list[Session] = []  # the one in use last
-        self._outbox = Outbox(settings.ws_send_queue_max)
+        self._outbox = Outbox(settings.ws_send_queue_max, write_text_of(websocket.scope))
         self._errands = Errands(server, self._outbox, self, tenant)
         self._turn: Turn | None = None
         self._turn_task: asyncio.Task[None] | None = None
@@ -189,15 +191,19 @@ class Connection:
     # --- out ------------------------------------------------------------------------------
 
     async def _send_loop(self) -> Close | None:
-        while True:
-            frame = await self._outbox.get()
-            try:
-                async with asyncio.timeout(self._settings.ws_send_timeout_s):
+        """Send what could not be written at once."""
+        now, deadline = asyncio.get_running_loop().time, Deadline()
+        try:
+            while True:
+                frame = await self._outbox.get()
+                with deadline.until(now() + self._settings.ws_send_timeout_s):
                     await self._websocket.send_text(frame.encode())
-            except TimeoutError:
-                return Close(CloseCode.SLOW_CLIENT, "slow_client")
-            except _GONE:
-                return None
+        except TimeoutError:
+            return Close(CloseCode.SLOW_CLIENT, "slow_client")
+        except _GONE:
+            return None
+        finally:
+            deadline.close()
 
     async def _close(self, close: Close, sender: asyncio.Task[Close | None]) -> None:
         """Send what is still queued, then close."""
@@ -380,7 +386,8 @@ class Connection:
         """Stop the running turn, if there is one, and wait until its `done` is queued."""
         if self._turn is not None and self._turn_task is not None:
             self._turn.cancel()
-            await asyncio.wait([self._turn_task])
+            if not self._turn_task.done():
+                await asyncio.wait([self._turn_task])
         self._turn = self._turn_task = None
 
     async def _watch_idle(self) -> Close:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from yap.errors import EngineUnavailable, RequestError, YapError
+from yap.errors import RequestError, YapError
 from yap.history import MAX_CHARS_PER_TOKEN, History
 from yap.history import Message as HistoryMessage
 from yap.outbox import Outbox
@@ -20,6 +20,7 @@ from yap.protocol import (
     ControlFunction,
     Done,
     Error,
+    ErrorCode,
     ProtocolError,
     SamplingOptions,
     ServerFrame,
@@ -123,11 +124,15 @@ async def classify(server: Server, utterance: str, earlier: Sequence[str]) -> Sc
     """The router's decision on `utterance` after the user's `earlier` lines.
 
     Raises:
-        YapError: the classifier is not deployed or not ready.
+        RequestError: `classifier_not_deployed`.
+        YapError: the server is stopping, or its models are not ready.
     """
     router = server.resources.router
     if router is None:
-        raise EngineUnavailable("No screen classifier is deployed here (DEPLOY_MODELS=chat).")
+        raise RequestError(
+            "No screen classifier is deployed here (DEPLOY_MODELS=chat).",
+            ErrorCode.CLASSIFIER_NOT_DEPLOYED,
+        )
     server.check_accepting()
     most = server.settings.tool_max_length * MAX_CHARS_PER_TOKEN
     lines = within_reach(earlier, server.settings.tool_history_tokens)

@@ -18,15 +18,21 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 import uvicorn
 
 from yap.chat.guard import watch_parent
+from yap.http_connection import CuttableHttp
 from yap.settings import Settings
+from yap.websocket import DirectWebSocket
 
 log = logging.getLogger(__name__)
+
+# Turns are over when uvicorn is told to stop. What is still connected then, and does not read, must
+# not keep the process from ending.
+_SHUTDOWN_S = 5
 
 _ARBITER_PID = "YAP_ARBITER_PID"
 _FAILURE_FILE = "YAP_STARTUP_FAILURE_FILE"
@@ -39,13 +45,22 @@ def limit_websockets(settings: Settings) -> None:
 
     Workers import the service before they build uvicorn's `Config`, so its defaults can be
     changed from the service's module. Compression is off: it costs 64 KiB a connection, and lets
-    a small frame unfold into a large one.
+    a small frame unfold into a large one. Frames of a reply take the short way out, see
+    `yap.websocket`.
     """
-    uvicorn.Config = functools.partial(  # type: ignore[misc, assignment]
+    config = functools.partial(
         uvicorn.Config,
+        http=CuttableHttp,
+        ws=DirectWebSocket,
         ws_max_size=settings.ws_max_frame_bytes,
         ws_per_message_deflate=False,
     )
+
+    def bounded(*args: Any, timeout_graceful_shutdown: int | None = None, **kwargs: Any) -> Any:
+        seconds = timeout_graceful_shutdown or _SHUTDOWN_S  # BentoML hands None on, for ever
+        return config(*args, timeout_graceful_shutdown=seconds, **kwargs)
+
+    uvicorn.Config = bounded  # type: ignore[misc, assignment]
 
 
 def drain_on_sigterm(drain: Callable[[], Awaitable[None]]) -> None:

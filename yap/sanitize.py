@@ -47,18 +47,31 @@ class Sanitizer:
         words = (_Emoji(), _Emoticons(), _Oohs())
         layout = (_Blanks(), _Dots(), _Label(), _Capital())
         self._stages: tuple[_Stage, ...] = (*markup, *words, *layout)
+        self._rests = False  # no stage holds anything, or does what only a beginning needs
+        self._passed = ""  # the last character that went past the stages
 
     def feed(self, text: str) -> str:
         """Take the next piece; returns what may be sent now, or nothing."""
+        # Most pieces are a plain word, which no stage would change.
+        if self._rests and text.isascii() and text.isprintable() and not _NOTABLE.search(text):
+            self._passed = text[-1:] or self._passed
+            return text
+        if self._passed:
+            for stage in self._stages:
+                stage._before = self._passed
+            self._passed = ""
         text = _without_controls(text)
         for stage in self._stages:
             if not text:
                 break
             text = stage.feed(text)
+        self._rests = all(stage.rests() for stage in self._stages)
         return text
 
     def finish(self) -> str:
         """The rest, when the reply is over."""
+        if self._rests:
+            return ""
         rest = ""
         for stage in self._stages:
             rest = stage.feed(rest) + stage.finish()
@@ -75,9 +88,15 @@ class _Stage:
     """One rule. Its outputs, joined, depend on its inputs only as joined."""
 
     max_held: ClassVar[int] = 0  # characters
+    _held = ""
+    _before = ""  # what was given out last: a replacement, or a character of plain text
 
     def feed(self, text: str) -> str:
         raise NotImplementedError
+
+    def rests(self) -> bool:
+        """Whether plain text would pass as it is, now and later."""
+        return not self._held
 
     def finish(self) -> str:
         return ""
@@ -100,8 +119,6 @@ class _Scanner(_Stage):
 
     triggers: ClassVar[re.Pattern[str]]
     construct: ClassVar[_Construct]
-    _held = ""
-    _before = ""  # what was given out last: a replacement, or a character of plain text
 
     def feed(self, text: str) -> str:
         if self._held or not text or self.triggers.search(text):
@@ -277,8 +294,10 @@ class _Blanks(_Stage):
     max_held = 1
     _run = re.compile(r"\s+|\S+")
     _line_ends = frozenset("\t\n\v\f\r\x85\u2028\u2029")
-    _held = ""
     _begun = False
+
+    def rests(self) -> bool:
+        return self._begun and not self._held
 
     def feed(self, text: str) -> str:
         out: list[str] = []
@@ -315,8 +334,10 @@ class _Label(_Stage):
 
     max_held = 15
     _label = _Construct(r"(?i)freestyle mode[\s.:]+", "(?i)" + _opening(*"freestyle mode"))
-    _held = ""
     _done = False
+
+    def rests(self) -> bool:
+        return self._done
 
     def feed(self, text: str) -> str:
         if self._done or not text:
@@ -342,9 +363,19 @@ class _Capital(_Stage):
     _letter_or_digit = re.compile(r"[^\W_]")
     _done = False
 
+    def rests(self) -> bool:
+        return self._done
+
     def feed(self, text: str) -> str:
         if self._done or not (found := self._letter_or_digit.search(text)):
             return text
         self._done, at = True, found.start()
         capital = text[at].title()  # not upper(): Georgian capitals do not begin sentences
         return text[:at] + capital + text[at + 1 :] if len(capital) == 1 else text
+
+
+_SCANNERS = (_Tags, _Entities, _Escapes, _Slashes, _Emoji, _Emoticons, _Oohs, _Dots)
+# What some stage would look at twice, in printable ASCII; blanks are `_Blanks`' concern.
+_NOTABLE = re.compile(
+    "|".join((r" (?=[ ,?!]|\Z)", *(f"(?:{stage.triggers.pattern})" for stage in _SCANNERS)))
+)

@@ -19,11 +19,12 @@ from typing import Literal
 from yap.ahead import Ahead
 from yap.chat.engine import ChatEngine, Piece
 from yap.chat.salts import CacheSalts
+from yap.deadline import Deadline
 from yap.errors import EngineFailed, ServerError, TurnTimeout, YapError
 from yap.history import CHARS_PER_TOKEN, overflow
 from yap.metrics import Metrics
 from yap.outbox import Outbox
-from yap.protocol import Done, Error, Final, ServerFrame, Timings, Token, ToolCall, Usage
+from yap.protocol import Done, Error, Final, ServerFrame, Timings, ToolCall, Usage
 from yap.sanitize import Sanitizer
 from yap.screen.router import ScreenRouter
 from yap.session import Session
@@ -200,17 +201,18 @@ class Turn:
     async def _reply(self, chat: ChatEngine, *, look: bool) -> FinishReason:
         self._life.on(TurnEvent.REPLY)
         reason: FinishReason = "stop"
-        speech = _Coalescer(self._resources.settings.stream_flush_ms / 1000)
+        window = self._resources.settings.stream_flush_ms / 1000
+        speech = _Coalescer(window) if window else None
         cleaner = None if self._sampling.sanitize_output is False else Sanitizer()
         async with contextlib.aclosing(await self._chosen(chat, look=look)) as pieces:
             async for piece in pieces:
                 self._last = piece
                 text = cleaner.feed(piece.text) if cleaner else piece.text
-                await self._say(speech.add(text))
+                await self._say(speech.add(text) if speech else text)
                 if piece.finish_reason is not None:
                     reason = piece.finish_reason
-        rest = cleaner.finish() if cleaner else ""
-        await self._say(speech.rest() + rest)
+        held = speech.rest() if speech else ""
+        await self._say(held + (cleaner.finish() if cleaner else ""))
         return reason
 
     async def _chosen(self, chat: ChatEngine, *, look: bool) -> AsyncGenerator[Piece]:
@@ -234,35 +236,30 @@ class Turn:
         history.drop(prompt.dropped)
         prompt = dataclasses.replace(prompt, cache_salt=self._cache_salt)
         stream = chat.stream(prompt, self._sampling, request_id)
-        async with contextlib.aclosing(self._within_deadlines(stream)) as pieces:
-            async for piece in pieces:
-                yield piece
-
-    async def _within_deadlines(self, stream: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
-        """`stream`, with a deadline for its first piece and one for all of it."""
-        settings = self._resources.settings
-        begun = asyncio.get_running_loop().time()
+        # One deadline for the first piece and one for all of them.
+        settings, begun = self._resources.settings, asyncio.get_running_loop().time()
         whole = begun + settings.gen_timeout_s
-        deadline = min(whole, begun + settings.first_token_timeout_s)
+        when, deadline = min(whole, begun + settings.first_token_timeout_s), Deadline()
         try:
             while True:
                 try:
-                    async with asyncio.timeout_at(deadline):
+                    with deadline.until(when):
                         piece = await anext(stream)
                 except StopAsyncIteration:
                     return
                 except TimeoutError:
                     raise TurnTimeout("The reply did not come in time; try again.") from None
-                deadline = whole
+                when = whole
                 yield piece
         finally:
+            deadline.close()
             await stream.aclose()
 
     async def _say(self, text: str) -> None:
         self._stop_if_cancelled()
         if not text:
             return
-        await self._outbox.put(Token(text=text, turn_id=self.id))
+        await self._outbox.say(text, self.id)
         self._sent.append(text)  # only now: a cancellation may come while it waits for room
         if self._ttft_ms is None:
             self._ttft_ms = self._elapsed_ms()
@@ -329,7 +326,7 @@ class Turn:
 
 
 class _Coalescer:
-    """Joins pieces that follow each other within `window` seconds; 0 passes each on at once."""
+    """Joins pieces that follow each other within `window` seconds."""
 
     def __init__(self, window: float) -> None:
         self._window = window

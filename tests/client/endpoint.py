@@ -88,7 +88,10 @@ async def open_websocket(endpoint: Endpoint) -> websockets.ClientConnection:
         ) from None
     except (OSError, TimeoutError, websockets.WebSocketException) as error:
         reason = str(error) or type(error).__name__
-        raise CannotConnectError(f"no Yap server answers at {url} ({reason})") from None
+        raise CannotConnectError(
+            f"no Yap server answers at {url} ({reason}). Start one with scripts/main.sh, or name "
+            "where it listens with --server."
+        ) from None
 
 
 def worth_another_try(error: ServerRefusedError) -> bool:

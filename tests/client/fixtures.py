@@ -82,6 +82,9 @@ def find_script(wanted: str) -> Script:
     """A conversation by name or file; an argparse type."""
     named = CONVERSATIONS / f"{wanted}.json"
     path = named if named.is_file() else Path(wanted)
+    if not path.exists():
+        known = ", ".join(script_names())
+        raise argparse.ArgumentTypeError(f"{wanted} is neither a file nor one of {known}")
     return _read(Script, path, _text(path))
 
 

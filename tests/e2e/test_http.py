@@ -86,8 +86,8 @@ def test_a_request_without_messages_is_refused(server: ServerProcess) -> None:
 
 def test_what_is_not_deployed_says_so_by_code(chat_server: ServerProcess) -> None:
     status, text = post(chat_server, "/classify", {"utterance": "look"})
-    assert status == 503
-    assert json.loads(text)["error_code"] == "engine_unavailable"
+    assert status == 400
+    assert json.loads(text)["error_code"] == "classifier_not_deployed"
 
 
 @pytest.mark.parametrize("path", ["/chat", "/classify", "/docs.json"])

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.unit.places import MakePlace, Place
+from tests.unit.stage import MakeStage, Stage
 from tests.unit.stand_ins import (
     CHAT_TEMPLATE,
     KEY,
@@ -19,8 +20,15 @@ from tests.unit.stand_ins import (
     make_tokenizer,
     server_with,
 )
+from yap.chat.engine import ChatEngine
 from yap.metrics import Metrics
+from yap.outbox import Outbox
+from yap.screen.router import ScreenRouter
 from yap.settings import Settings
+from yap.turn import Resources
+
+# A failed assertion of theirs shows its values, as one in a test does.
+pytest.register_assert_rewrite("tests.unit.interleavings")
 
 MakeSettings = Callable[..., Settings]
 
@@ -67,11 +75,18 @@ async def no_task_left() -> AsyncIterator[None]:
     assert not left
 
 
-@pytest.fixture
+@pytest.fixture(params=["asgi", "direct"])
 async def place(
-    make_settings: MakeSettings, tokenizer: Any, no_task_left: None
+    make_settings: MakeSettings,
+    tokenizer: Any,
+    no_task_left: None,
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[MakePlace]:
-    """Opens a server: what its engine replies, what its classifier does, and settings."""
+    """Opens a server: what its engine replies, what its classifier does, and settings.
+
+    Its clients' frames go through ASGI, or take the short way out wherever they can.
+    """
+    direct = request.param == "direct"
     opened: list[Place] = []
 
     def make(
@@ -83,9 +98,38 @@ async def place(
         settings = make_settings(**fields).model_copy(update={"ws_idle_timeout_s": idle})
         chat = ScriptedChat(settings, tokenizer, *replies)
         classifier = ScriptedClassifier(settings, 0.0, steps)
-        opened.append(Place(server_with(settings, chat, classifier), chat))
+        opened.append(Place(server_with(settings, chat, classifier), chat, direct=direct))
         return opened[-1]
 
     yield make
     for one in opened:
         await one.leave()
+
+
+@pytest.fixture
+async def stage(
+    make_settings: MakeSettings, metrics: Metrics, tokenizer: Any
+) -> AsyncIterator[MakeStage]:
+    """Sets a stage: what the engine replies, what the classifier answers, and settings."""
+    engines: list[ChatEngine] = []
+
+    def make(
+        *replies: Sequence[Step],
+        answer: float = 0.0,
+        steps: Sequence[Step] = (),
+        queue: int = 100,
+        **fields: Any,
+    ) -> Stage:
+        settings = make_settings(**fields)
+        chat = classifier = router = None
+        if settings.chat_enabled:
+            chat = ScriptedChat(settings, tokenizer, *replies)
+            engines.append(chat)
+        if settings.tool_enabled:
+            classifier = ScriptedClassifier(settings, answer, steps)
+            router = ScreenRouter(classifier, settings, metrics)
+        return Stage(Resources(settings, metrics, chat, router), chat, classifier, Outbox(queue))
+
+    yield make
+    for engine in engines:
+        await engine.close()

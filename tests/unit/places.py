@@ -18,18 +18,25 @@ START: dict[str, Any] = {
     "chat_prompt": "You are Mira.",
     "user_utterance": "hi",
 }
+WHOLE_TURN = ["ack", "toolcall", "token", "token", "token", "final", "done"]
 
 
 class Place:
     """A server with scripted models, and the clients that it has."""
 
-    def __init__(self, server: Server, chat: ScriptedChat) -> None:
+    def __init__(self, server: Server, chat: ScriptedChat, *, direct: bool = False) -> None:
+        """
+        Args:
+            direct: as in `Client`.
+        """
         self.server = server
         self.chat = chat
+        self.direct = direct
         self.clients: list[Client] = []
 
     def connect(self, *, query: str | None = None, headers: dict[str, str] | None = None) -> Client:
-        self.clients.append(Client(self.server, query=query, headers=headers))
+        client = Client(self.server, query=query, headers=headers, direct=self.direct)
+        self.clients.append(client)
         return self.clients[-1]
 
     async def leave(self) -> None:

@@ -27,6 +27,7 @@ from yap.screen.classifier import ScreenClassifier
 from yap.screen.router import ScreenRouter
 from yap.server import Server
 from yap.settings import Settings
+from yap.websocket import WRITE_TEXT
 
 KEY = "a-key-for-tests"
 SPECIAL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
@@ -101,6 +102,7 @@ class Last:
 
 
 Step = str | Gate | Last | float | BaseException
+REPLY: Sequence[Step] = ("Hello", " there", Last("."))
 
 
 async def _play(step: Step) -> str | None:
@@ -247,8 +249,17 @@ class Client:
     """
 
     def __init__(
-        self, server: Server, *, query: str | None = None, headers: dict[str, str] | None = None
+        self,
+        server: Server,
+        *,
+        query: str | None = None,
+        headers: dict[str, str] | None = None,
+        direct: bool = False,
     ) -> None:
+        """
+        Args:
+            direct: whether the ASGI server has the short way out of `yap.websocket`.
+        """
         self._to_server: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._to_client: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._to_server.put_nowait({"type": "websocket.connect"})
@@ -263,9 +274,16 @@ class Client:
             "query_string": (urlencode({"api_key": KEY}) if query is None else query).encode(),
             "headers": [(k.lower().encode(), v.encode()) for k, v in (headers or {}).items()],
             "subprotocols": [],
+            "extensions": {WRITE_TEXT: self._write} if direct else {},
         }
         websocket = WebSocket(scope, self._to_server.get, self._send)
         self.serving = asyncio.create_task(connection.serve(websocket, server), name="serve")
+
+    def _write(self, text: bytes) -> bool:
+        if not self.reading.is_set() or self.gone or self.close is not None:
+            return False
+        self._to_client.put_nowait(json.loads(text))
+        return True
 
     async def _send(self, message: Any) -> None:
         await self.reading.wait()

@@ -34,6 +34,7 @@ def test_anything_else_does_not(key: str | None) -> None:
     assert raised.value.http_status == 401
     assert "api_key" in raised.value.message
     assert "X-API-Key" in raised.value.message
+    assert "Bearer" in raised.value.message
 
 
 @pytest.mark.parametrize("key", [None, "", "any"])

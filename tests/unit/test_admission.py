@@ -47,6 +47,21 @@ def test_a_refusal_names_its_code_and_says_when_to_come_back() -> None:
     assert "48 s" in raised.value.message
 
 
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        (ErrorCode.MESSAGE_RATE_LIMITED, "messages"),
+        (ErrorCode.CANCEL_RATE_LIMITED, "cancels"),
+        (ErrorCode.CHAT_PROMPT_RATE_LIMITED, "persona changes"),
+    ],
+)
+def test_a_refusal_says_what_came_too_often(code: ErrorCode, what: str) -> None:
+    window = SlidingWindow(1, 60, code, Clock())
+    window.hit()
+    with pytest.raises(RateLimited, match=f"^Too many {what}; try again"):
+        window.hit()
+
+
 def test_a_refused_event_is_not_counted() -> None:
     clock = Clock()
     window = SlidingWindow(1, 10, CODE, clock)

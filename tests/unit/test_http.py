@@ -264,7 +264,8 @@ async def test_a_decision_that_could_not_be_made_is_no(api: MakeApi) -> None:
 async def test_without_a_classifier_there_is_no_decision(api: MakeApi) -> None:
     with pytest.raises(YapError, match="DEPLOY_MODELS") as raised:
         await classify(api(deploy_models="chat").server, "look", [])
-    assert raised.value.http_status == 503
+    assert raised.value.code is ErrorCode.CLASSIFIER_NOT_DEPLOYED
+    assert raised.value.http_status == 400
 
 
 async def test_while_the_server_drains_there_is_no_decision(api: MakeApi) -> None:

@@ -124,3 +124,80 @@ async def test_closing_lets_everyone_go_and_drops_what_comes_later() -> None:
     for _ in range(10):
         await outbox.put(token("late"))
     assert outbox.discard_tokens("t") == ""
+
+
+class Socket:
+    """Takes what is written while it is free."""
+
+    def __init__(self) -> None:
+        self.free = True
+        self.written: list[bytes] = []
+
+    def write(self, text: bytes) -> bool:
+        if self.free:
+            self.written.append(text)
+        return self.free
+
+
+async def test_while_nothing_waits_frames_are_written_as_they_come() -> None:
+    socket = Socket()
+    outbox = Outbox(2, socket.write)
+    for _ in range(5):  # more than may wait
+        await outbox.say("é", "t")
+        await outbox.put(Pong())
+    assert socket.written == [token("é").encode().encode(), Pong().encode().encode()] * 5
+    async with asyncio.timeout(1):
+        await outbox.drained()
+    assert outbox.discard_tokens("t") == ""  # the client has them
+
+
+async def test_what_cannot_be_written_waits_and_nothing_overtakes_it() -> None:
+    socket = Socket()
+    outbox = Outbox(10, socket.write)
+    socket.free = False
+    await outbox.say("a", "t")
+    socket.free = True
+    await outbox.say("b", "t")
+    await outbox.put(Done())
+    assert socket.written == []
+    assert await take(outbox, 3) == [token("a"), token("b"), Done()]
+    await outbox.say("c", "t")  # the taker may still be sending what it took
+    assert socket.written == []
+    assert await outbox.get() == token("c")
+    taker = asyncio.create_task(outbox.get())
+    await turn_the_loop()
+    await outbox.say("d", "t")
+    assert socket.written == [token("d").encode().encode()]
+    taker.cancel()
+    await asyncio.gather(taker, return_exceptions=True)
+
+
+async def test_what_waits_because_nobody_reads_can_be_taken_back() -> None:
+    socket = Socket()
+    outbox = Outbox(10, socket.write)
+    await outbox.say("a", "t")
+    socket.free = False
+    await outbox.say("b", "t")
+    await outbox.say("c", "t")
+    assert outbox.discard_tokens("t") == "bc"
+
+
+async def test_a_client_that_does_not_read_makes_its_writers_wait_either_way() -> None:
+    socket = Socket()
+    socket.free = False
+    outbox = Outbox(1, socket.write)
+    await outbox.say("a", "t")
+    writer = asyncio.create_task(outbox.say("b", "t"))
+    await turn_the_loop()
+    assert not writer.done()
+    assert await outbox.get() == token("a")
+    await writer
+
+
+async def test_after_the_close_nothing_is_written() -> None:
+    socket = Socket()
+    outbox = Outbox(10, socket.write)
+    outbox.close()
+    await outbox.say("late", "t")
+    await outbox.put(Done())
+    assert socket.written == []

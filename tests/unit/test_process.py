@@ -220,3 +220,16 @@ def test_websockets_are_limited_as_the_settings_say(
     config = uvicorn.Config("service:app")
     assert config.ws_max_size == 2048
     assert config.ws_per_message_deflate is False
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [(None, process._SHUTDOWN_S), (30, 30)])
+def test_a_client_that_does_not_read_cannot_keep_the_worker_from_ending(
+    asked: int | None,
+    seconds: int,
+    make_settings: MakeSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(uvicorn, "Config", uvicorn.Config)  # put back afterwards
+    process.limit_websockets(make_settings())
+    config = uvicorn.Config("service:app", timeout_graceful_shutdown=asked)  # None, as BentoML does
+    assert config.timeout_graceful_shutdown == seconds

@@ -321,3 +321,38 @@ def test_time_is_linear_in_the_text(unit: str) -> None:
     # Twice the text, about twice the time; a square would be four times.
     once = seconds(lambda: clean(text * 5), 0)
     assert seconds(lambda: clean(text * 10), 3 * once + 0.05) < 3 * once + 0.05
+
+
+class ThroughAllStages(Sanitizer):
+    """Lets nothing past the stages."""
+
+    def feed(self, text: str) -> str:
+        self._rests = False
+        return super().feed(text)
+
+
+PIECES = st.sampled_from(
+    [
+        *" .,!?:;-_/\\<>&=^*#0978noOuTxXDBh",
+        *("oh", " word", " to", " you", "...", "/n", "\\n", "\n", "8)", ":)", "<3", "<b>", "&amp;"),
+        *("é", "🙂", "\ufe0f", "freestyle mode", "a", "  ", " a b, c", " !"),
+    ]
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(PIECES, max_size=40))
+def test_what_goes_past_the_stages_is_what_they_would_give(pieces: list[str]) -> None:
+    fast, slow = Sanitizer(), ThroughAllStages()
+    for piece in pieces:
+        assert fast.feed(piece) == slow.feed(piece)
+    slow._rests = False
+    assert fast.finish() == slow.finish()
+
+
+def test_a_plain_word_goes_past_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    sanitizer = Sanitizer()
+    assert sanitizer.feed("Hello") == "Hello"
+    monkeypatch.setattr(sanitizer, "_stages", ())
+    assert sanitizer.feed(" there, my") == " there, my"
+    assert sanitizer.finish() == ""

@@ -75,7 +75,7 @@ class Priority(IntEnum):
     WARM_UP = 10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: there is one for every token, and that would take it 1 µs
 class Piece:
     """A piece of a reply. Counts are of the whole reply so far; the last says why it ended."""
 
@@ -192,6 +192,7 @@ class ChatEngine:
             raise StartupError(
                 "The chat engine died while it was warmed up; the reason is in the log above."
             ) from error
+        environment.look_up_once()
         self._state = EngineState.READY
         return llm
 
@@ -254,7 +255,9 @@ class ChatEngine:
         model = settings.chat_model
         plan = planning.decide_here(settings)
         _tell(plan)
-        environment.prepare(settings, plan.environment)
+        compiles = bool(plan.hardware.gpus)
+        environment.prepare(settings, plan.environment, compiles=compiles)
+        environment.look_up_anew()
         try:
             llm = _make_llm(plan.engine_args, settings)
         except StartupError:

@@ -37,6 +37,7 @@ async def until_broken(llm: AsyncLLM) -> str:
     """Return once the core cannot be used any more, and say in words why."""
     answering = asyncio.create_task(_until_silent(llm), name="chat-engine-call")
     stopped_since: float | None = None
+    cores = _cores(llm)  # the same ones as long as it lives
     loop = asyncio.get_running_loop()
     try:
         while True:
@@ -44,7 +45,7 @@ async def until_broken(llm: AsyncLLM) -> str:
                 return "its core process died"
             if answering.done():
                 return f"its core has not answered for {ANSWERS_WITHIN_S:g} s"
-            if not _is_stopped(llm):
+            if not _is_stopped(cores):
                 stopped_since = None
             elif stopped_since is None:
                 stopped_since = loop.time()
@@ -69,8 +70,8 @@ async def _until_silent(llm: AsyncLLM) -> None:
             log.debug("The engine core could not be asked", exc_info=True)
 
 
-def _is_stopped(llm: AsyncLLM) -> bool:
-    for process in _cores(llm):
+def _is_stopped(cores: list[psutil.Process]) -> bool:
+    for process in cores:
         with contextlib.suppress(psutil.Error):
             if process.status() == psutil.STATUS_STOPPED:
                 return True

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from yap.chat.segments import SegmentEncoder, control_tokens_of
+from yap.chat.shortcuts import encoder_of, renderer_of
 from yap.errors import RequestError
 from yap.history import Message, overflow
 from yap.protocol import ErrorCode
@@ -80,8 +81,10 @@ class PromptBuilder:
         """
         self.tokenizer = tokenizer
         self._budgets = budgets
-        self._enable_thinking = enable_thinking
-        self._template = None if tokenizer.chat_template else CHATML_TEMPLATE
+        template = None if tokenizer.chat_template else CHATML_TEMPLATE
+        self._apply = renderer_of(tokenizer, template, enable_thinking=enable_thinking)
+        # The template writes BOS itself where the model wants one.
+        self._encode = encoder_of(tokenizer)
         self._encode_again = SegmentEncoder(self._encode, control_tokens_of(tokenizer))
         self._neutralise = _neutraliser(tokenizer)
         self._has_system_role = self._accepts("system", "user")
@@ -184,21 +187,6 @@ class PromptBuilder:
             self._remember(persona)
         return token_ids
 
-    def _apply(self, messages: list[dict[str, str]]) -> str:
-        text: str = self.tokenizer.apply_chat_template(
-            messages,
-            chat_template=self._template,
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=self._enable_thinking,
-        )
-        return text
-
-    def _encode(self, text: str) -> list[int]:
-        # The template writes BOS itself where the model wants one.
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
     def _accepts(self, *roles: str) -> bool:
         """Whether the template renders messages of these roles, in this order."""
         from jinja2.exceptions import TemplateError
@@ -237,6 +225,8 @@ def _neutraliser(tokenizer: Any) -> Callable[[str], str]:
     if not special:
         return lambda text: text
     longest_first = sorted(special, key=len, reverse=True)
+    # Talk seldom has any of these, and to look for one character takes a hundredth of the search.
+    openings = {token[0] for token in special if token}
     pattern = re.compile("|".join(re.escape(token) for token in longest_first))
 
     def break_up(match: re.Match[str]) -> str:
@@ -244,6 +234,8 @@ def _neutraliser(tokenizer: Any) -> Callable[[str], str]:
         return f"{token[0]} {token[1:]}" if len(token) > 1 else ""
 
     def neutralise(text: str) -> str:
+        if not any(opening in text for opening in openings):
+            return text
         # Taking a one-character token out can join what was apart, hence more than one pass.
         for _ in range(_NEUTRALISE_PASSES):
             text, found = pattern.subn(break_up, text)

@@ -42,12 +42,12 @@ def sampling_params(
         max_tokens: the most tokens to generate, at least 1.
         tokens: of an engine that has the DRY and XTC samplers.
     """
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     return SamplingParams(
         max_tokens=max_tokens,
         output_kind=RequestOutputKind.DELTA,
+        skip_clone=True,  # else vLLM copies it deeply, in case that requests share it
         extra_args=_sampler_args(options, settings, tokens) if tokens else None,
         **{name: _chosen(name, options, settings) for name in _VLLM_FIELDS},
     )

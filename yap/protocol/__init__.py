@@ -43,6 +43,7 @@ from yap.protocol.server import (
     Usage,
     Warmed,
     read_server_frame,
+    token_json,
 )
 
 __all__ = [
@@ -83,4 +84,5 @@ __all__ = [
     "read",
     "read_server_frame",
     "read_start",
+    "token_json",
 ]

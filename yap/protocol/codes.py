@@ -48,6 +48,10 @@ class ErrorCode(StrEnum):
     PROMPT_TOO_LONG = "prompt_too_long", "The prompt does not fit into the model's context."
     # what a message needs and is not there
     CHAT_NOT_DEPLOYED = "chat_not_deployed", "The message needs a chat model and none is deployed."
+    CLASSIFIER_NOT_DEPLOYED = (
+        "classifier_not_deployed",
+        "The request needs a screen classifier and none is deployed.",
+    )
     NO_SESSION = "no_session", "The message needs a session; send `start` first."
     UNKNOWN_PERSONA = "unknown_persona", "The library has no persona of this name."
     MISSING_ANALYSIS_TEXT = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic_core import to_json
 
 from yap.protocol.codes import ErrorCode
 
@@ -60,7 +61,7 @@ class StartAck(ServerFrame):
     type: Literal["ack"] = "ack"
     for_: Literal["start"] = Field("start", alias="for")
     ok: Literal[True] = True
-    session_id: str | int | float | bool
+    session_id: str | int | float
     now: str
     gender: Literal["female", "male"]
     personality: str
@@ -107,6 +108,11 @@ class Token(ServerFrame):
     turn_id: str
 
 
+def token_json(text: str, turn_id: str) -> bytes:
+    """`Token(...).encode()` in UTF-8, in a fifth of the time: there is one for every token."""
+    return b'{"type":"token","text":%b,"turn_id":%b}' % (to_json(text), to_json(turn_id))
+
+
 class Final(ServerFrame):
     """The whole reply: exactly the token texts, joined."""
 
@@ -148,7 +154,7 @@ class Error(ServerFrame):
     capacity: Capacity | None = None
     turn_id: str | None = None
     request_id: str | None = None
-    session_id: str | int | float | bool | None = None
+    session_id: str | int | float | None = None
 
 
 class Pong(ServerFrame):

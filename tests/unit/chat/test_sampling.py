@@ -90,6 +90,15 @@ def test_no_stop_string_holds_text_back_and_pieces_are_deltas(settings: Settings
     assert made.seed is None
 
 
+def test_no_two_requests_share_what_vllm_writes_into(settings: Settings) -> None:
+    one, other = (sampling_params(SamplingOptions(), settings, 42) for _ in range(2))
+    assert one.skip_clone  # so that vLLM writes into the very objects
+    before = repr(other)
+    eos = {"eos_token_id": [7, 8]}
+    one.clone().update_from_generation_config(eos, 9)
+    assert repr(other) == before
+
+
 def test_the_ranges_are_those_that_clients_know(settings: Settings) -> None:
     assert sampling_ranges(settings) == {
         "temperature": (0, 1.2),

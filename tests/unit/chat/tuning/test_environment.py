@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.unit.conftest import MakeSettings
-from yap.chat.tuning.environment import cache_folder, environment, prepare
+from yap.chat.tuning.environment import (
+    cache_folder,
+    environment,
+    look_up_anew,
+    look_up_once,
+    prepare,
+)
 from yap.chat.tuning.hardware import GIB, Gpu, Hardware
 from yap.errors import StartupError
 from yap.settings import Settings
@@ -169,3 +175,22 @@ def test_a_cache_that_nothing_can_be_run_from_stops_a_start_on_a_gpu(
         return
     with pytest.raises(StartupError, match="noexec: name a folder elsewhere in CHAT_CACHE_DIR"):
         prepare(settings, (), compiles=True)
+
+
+def test_vllm_looks_its_variables_up_once_until_another_engine_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from vllm import envs
+
+    name = "VLLM_ENGINE_READY_TIMEOUT_S"
+    monkeypatch.setenv(name, "11")
+    look_up_anew()  # an engine that was built in this process may have left it
+    try:
+        look_up_once()
+        look_up_once()
+        monkeypatch.setenv(name, "22")
+        assert getattr(envs, name) == 11
+        look_up_anew()
+        assert getattr(envs, name) == 22
+    finally:
+        look_up_anew()

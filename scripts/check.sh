@@ -29,6 +29,7 @@ check_scripts() {
 
 main() {
   local paths=() path
+  help_only "$@"
   bash "$ROOT/scripts/install.sh" --dev
   cd "$ROOT"
   for path in service.py yap quantization scripts models tests; do
@@ -43,4 +44,4 @@ main() {
   say "All checks passed."
 }
 
-main
+main "$@"

@@ -13,7 +13,9 @@ def write_or_check(target: Path, text: str, *, purpose: str | None) -> int:
     Returns:
         The exit code: 1 if --check finds the file out of date.
     """
-    parser = argparse.ArgumentParser(description=purpose)
+    parser = argparse.ArgumentParser(
+        description=purpose, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="fail if the file is out of date")
     check: bool = parser.parse_args().check
     if not check:

@@ -33,10 +33,7 @@ read_arguments() {
         usage "$0"
         exit 0
         ;;
-      *)
-        usage "$0" >&2
-        die "unknown argument: $word"
-        ;;
+      *) die "unknown argument: $word (known: cpu, cuda, clients, --dev, --help)" ;;
     esac
   done
   [[ -n $variant ]] || variant=$(default_variant)

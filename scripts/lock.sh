@@ -16,11 +16,9 @@ case ${1:-} in
     usage "$0"
     exit 0
     ;;
-  *)
-    usage "$0" >&2
-    die "unknown argument: $1"
-    ;;
+  *) die "unknown argument: $1 (known: --upgrade, --check, --help)" ;;
 esac
+(($# <= 1)) || die "--upgrade and --check go alone, not with $2"
 [[ -x $VENV/bin/python ]] || die "there is no environment in $VENV; run scripts/install.sh --dev first"
 uv=$VENV/bin/uv
 [[ -x $uv ]] || uv=$(command -v uv) || uv=uv

@@ -9,6 +9,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from yap import connection
+from yap.protocol import Error, ErrorCode
 
 
 def build_app() -> Starlette:
@@ -18,6 +19,7 @@ def build_app() -> Starlette:
             Route("/", _root, methods=["GET"]),
             Route("/favicon.ico", _favicon, methods=["GET"]),
             WebSocketRoute("/ws", _websocket),
+            Route("/ws", _not_upgraded, methods=["GET"]),
         ]
     )
 
@@ -28,6 +30,15 @@ async def _root(_request: Request) -> Response:
 
 async def _favicon(_request: Request) -> Response:
     return Response(status_code=204)
+
+
+async def _not_upgraded(_request: Request) -> Response:
+    frame = Error(
+        error_code=ErrorCode.INVALID_MESSAGE,
+        message="This is a WebSocket endpoint: connect to it with ws:// or wss://.",
+    )
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    return Response(frame.encode(), 426, headers, "application/json")
 
 
 async def _websocket(websocket: WebSocket) -> None:

@@ -319,7 +319,7 @@ class Connection:
         self._turn, self._turn_task = turn, server.own(turn.start())
         return None
 
-    async def _claim(self, session_id: str | int | float | bool) -> Session:
+    async def _claim(self, session_id: str | int | float) -> Session:
         """The session, taken over from whatever connection has it now."""
         session = self._server.sessions.open(self._tenant, session_id)
         while session.owner is not None and session.owner is not self:

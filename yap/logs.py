@@ -52,6 +52,15 @@ class Seldom:
 
     def error(self, key: str, message: str, *args: object, with_traceback: bool = False) -> None:
         """Log at ERROR, unless `key` was logged less than `seconds` ago."""
+        self._say(logging.ERROR, key, message, args, with_traceback)
+
+    def warning(self, key: str, message: str, *args: object) -> None:
+        """Log at WARNING, unless `key` was logged less than `seconds` ago."""
+        self._say(logging.WARNING, key, message, args, with_traceback=False)
+
+    def _say(
+        self, level: int, key: str, message: str, args: tuple[object, ...], with_traceback: bool
+    ) -> None:
         now = self._clock()
         if key in self._last and now - self._last[key] < self._seconds:
             self._held_back[key] = self._held_back.get(key, 0) + 1
@@ -60,4 +69,4 @@ class Seldom:
         self._last[key] = now
         if held_back:
             message = f"{message} (and {held_back} times more since this was last said)"
-        self._logger.error(message, *args, exc_info=with_traceback)
+        self._logger.log(level, message, *args, exc_info=with_traceback)

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pydantic_core
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from yap.http_connection import cut_off_of
+from yap.logs import Seldom
 from yap.protocol import Error, ErrorCode
+
+log = logging.getLogger(__name__)
+
+_SAY_AGAIN_S = 60.0
+_PLAIN = (404, 405)  # statuses that the framework gives a line of text
+_NOTHING_HERE = (
+    "There is nothing here for this path and method: POST /chat and POST /classify answer over "
+    "HTTP, and /ws is a WebSocket."
+)
 
 
 class CodedRefusals:
     """ASGI middleware: what the framework refuses is refused in the words of the protocol.
 
     BentoML validates bodies before a handler sees them, and answers with its validator's own
-    text. The answer becomes an `error` frame that names the field. A body over `most_bytes` is
-    refused before it is read.
+    text. The answer becomes an `error` frame that names the field; so do the plain texts of
+    statuses 404 and 405. A body over `most_bytes` is refused before it is read.
     """
 
     def __init__(self, app: ASGIApp, most_bytes: Callable[[], int]) -> None:
@@ -58,7 +70,7 @@ class _BoundedBody:
 
 
 class _HeldAnswer:
-    """Passes an answer on, but for a JSON refusal, which is read first."""
+    """Passes an answer on, but for a framework's refusal, which is read first."""
 
     def __init__(self, send: Send, request: _BoundedBody) -> None:
         self._send = send
@@ -70,7 +82,7 @@ class _HeldAnswer:
     async def send(self, message: Message) -> None:
         if self._request.too_large:  # the framework makes a failure of it
             await self.refuse_body()
-        elif message["type"] == "http.response.start" and _is_json_refusal(message):
+        elif message["type"] == "http.response.start" and _is_refusal(message):
             self._start = message
         elif self._start is None:
             self._begun = True
@@ -93,10 +105,15 @@ class _HeldAnswer:
             self._begun = True
             await self._send(start)
             await self._send({"type": "http.response.body", "body": self._body})
+        elif start["status"] in _PLAIN:
+            allowed = [header for header in start["headers"] if header[0].lower() == b"allow"]
+            await self.refuse(start["status"], _NOTHING_HERE, allowed)
         else:
             await self.refuse(start["status"], _what_is_wrong(content))
 
-    async def refuse(self, status: int, what: str) -> None:
+    async def refuse(
+        self, status: int, what: str, more_headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
         """Answer with an error frame, unless an answer has begun already."""
         if self._begun:
             return
@@ -105,13 +122,17 @@ class _HeldAnswer:
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
+            *more_headers,
         ]
         self._begun = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
 
-def _is_json_refusal(start: Message) -> bool:
+def _is_refusal(start: Message) -> bool:
+    """Whether the framework says no: in JSON, or that there is no such path or method."""
+    if start["status"] in _PLAIN:
+        return True
     kinds = [value for name, value in start.get("headers", ()) if name.lower() == b"content-type"]
     return start["status"] >= 400 and any(b"json" in kind for kind in kinds)
 
@@ -140,15 +161,41 @@ class SendDeadline:
     def __init__(self, app: ASGIApp, seconds: Callable[[], float]) -> None:
         self.app = app
         self._seconds = seconds
+        self._seldom = Seldom(log, _SAY_AGAIN_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         seconds = self._seconds()
+        late = False
 
         async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(seconds):
-                await send(message)
+            nonlocal late
+            try:
+                async with asyncio.timeout(seconds):
+                    await send(message)
+            except TimeoutError:
+                late = True
+                raise
 
-        await self.app(scope, receive, send_in_time)
+        try:
+            await self.app(scope, receive, send_in_time)
+        except Exception:
+            if not late:
+                raise
+        if late:
+            self._seldom.warning(
+                "unread",
+                "An HTTP client did not read its response for %g s and was cut off",
+                seconds,
+            )
+            await _cut_off(scope, receive)
+
+
+async def _cut_off(scope: Scope, receive: Receive) -> None:
+    """End the connection, where the server has a way to; returns when it knows that it is over."""
+    if cut_off := cut_off_of(scope):
+        cut_off()
+        while (await receive())["type"] != "http.disconnect":
+            pass

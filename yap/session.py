@@ -36,7 +36,7 @@ class Session:
 
     def __init__(
         self,
-        session_id: str | int | float | bool,
+        session_id: str | int | float,
         persona_changes: SlidingWindow | None = None,
         tenant: bytes = b"",
     ) -> None:
@@ -129,7 +129,7 @@ class SessionStore:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def open(self, tenant: bytes, session_id: str | int | float | bool) -> Session:
+    def open(self, tenant: bytes, session_id: str | int | float) -> Session:
         """The session of this key and id, made if it is not known."""
         # 1 and True are equal, and are not the same id.
         key = (tenant, type(session_id), session_id)

@@ -10,6 +10,13 @@ from functools import cache
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 )
+# Blanks, and what Unicode lets no font show (Default_Ignorable_Code_Point): joiners, variation
+# selectors, fillers. Beside letters they stay, since many scripts need them there.
+_SHOWS_NOTHING = re.compile(
+    "[\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]*"
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # As in the stream-safe text format of Unicode's annex 15; no language writes as many.
 _MOST_MARKS = 30
@@ -21,7 +28,8 @@ def clean_text(text: str, most: int | None = None) -> str:
     """`text` in NFKC, without control characters, bidi marks and surrounding blanks.
 
     Tab, CR and LF stay. A lone surrogate, which no tokenizer can encode, becomes U+FFFD. Of more
-    than 30 accents on one letter the rest goes.
+    than 30 accents on one letter the rest goes. A text that shows nothing, such as zero-width
+    characters alone, is empty.
 
     Args:
         most: characters to keep of the start, before as well as after cleaning, since one
@@ -34,7 +42,13 @@ def clean_text(text: str, most: int | None = None) -> str:
         # Sorting a run of accents takes the square of its length; a megabyte of them, minutes.
         visible = _long_runs().sub(r"\1", _SURROGATE.sub("\ufffd", visible))
         visible = unicodedata.normalize("NFKC", visible)
-    return visible[:most].strip()
+    visible = visible[:most].strip()
+    return "" if shows_nothing(visible) else visible
+
+
+def shows_nothing(text: str) -> bool:
+    """Whether there is nothing to see in `text`: blanks, zero-width characters, or none at all."""
+    return _SHOWS_NOTHING.fullmatch(text) is not None
 
 
 @cache

@@ -11,6 +11,7 @@ through ASGI.
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -18,6 +19,8 @@ from typing import Any, Final
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 from websockets.protocol import OPEN
+
+log = logging.getLogger(__name__)
 
 WriteText = Callable[[bytes], bool]
 
@@ -53,6 +56,19 @@ class DirectWebSocket(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
         if self._cut_off is not None:
             self._cut_off.cancel()
+
+    def send_receive_event_to_app(self) -> None:
+        """As uvicorn's, which would log a traceback where a client's text is not UTF-8."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                log.debug("A client sent text that is not UTF-8; close 1007")
+                self.frames = []
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     def handle_connect(self, event: Request) -> None:
         """As uvicorn's, and the application finds `write_text` in its scope."""

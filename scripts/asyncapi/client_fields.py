@@ -44,9 +44,8 @@ def nullable(schema: Schema, description: str) -> Schema:
 def identity_fields() -> dict[str, Schema]:
     return {
         "session_id": {
-            "not": {"enum": ["", 0, False]},
-            "description": "Turns of one id under one API key share their history. Booleans are "
-            "for old clients.",
+            "not": {"enum": ["", 0]},
+            "description": "Turns of one id under one API key share their history.",
         },
     }
 

@@ -37,8 +37,8 @@ model_named() {
 }
 
 refuse_argument() {
-  usage "$0" >&2
-  die "unknown argument: $1 (a model is OWNER/NAME or a folder)"
+  die "unknown argument: $1 (known: 4bit, 8bit, chat, tool, both, --push-quant, --no-follow, --help," \
+    "a model as OWNER/NAME or a folder)"
 }
 
 # The first model is the chat model and the second the classifier; alone in tool mode, the classifier.

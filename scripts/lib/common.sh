@@ -29,6 +29,18 @@ make_run_dir() {
 # Prints a usage text's comment block: the lines from 2 on that start with '#', without the '#'.
 usage() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$1"; }
 
+# help_only ARGUMENT...: for a script that takes no arguments but --help.
+help_only() {
+  (($# > 0)) || return 0
+  case $1 in
+    -h | --help)
+      usage "$0"
+      exit 0
+      ;;
+    *) die "unknown argument: $1 (known: --help)" ;;
+  esac
+}
+
 # Microseconds since the epoch, in whole numbers.
 now_us() { printf '%s' "${EPOCHREALTIME/[.,]/}"; }
 

@@ -6,7 +6,8 @@
 
 Remembered are the settings as they were given, before a start works out models and ports from them.
 Secrets are not written down: they are taken from the running server's own environment, and where it
-does not run they have to be given again. Exit status 2 with a sentence when that is so.
+does not run they have to be given again. Exit status 2 with a sentence when that is so. A key that
+is the one in `api_key` beside FILE counts as not given: a start takes it from there.
 """
 
 import argparse
@@ -51,6 +52,8 @@ def is_remembered(name: str) -> bool:
 def remember(file: Path, quantize: str, environ: Mapping[str, str]) -> None:
     """Write what this start is asked for."""
     given = {name: value for name, value in environ.items() if value.strip()}
+    if given.get("TEXT_API_KEY") == stored_key(file):
+        given.pop("TEXT_API_KEY", None)
     kept = sorted(name for name in given if is_remembered(name) and name not in SECRETS)
     found = {
         "quantize": quantize,
@@ -59,6 +62,14 @@ def remember(file: Path, quantize: str, environ: Mapping[str, str]) -> None:
     }
     file.touch(0o600)
     file.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+def stored_key(file: Path) -> str | None:
+    """The key that a start without TEXT_API_KEY takes; see `prepare_api_key` in launch.sh."""
+    try:
+        return (file.parent / "api_key").read_text(encoding="utf-8").rstrip("\n") or None
+    except (OSError, ValueError):
+        return None
 
 
 def recall(file: Path, record: Path, environ: Mapping[str, str]) -> dict[str, str]:

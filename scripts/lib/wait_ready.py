@@ -25,7 +25,7 @@ REFUSAL = "Yap could not start: "  # the server's own sentence, in its log
 # What the log says when a phase begins; the last phase that matched is the one under way.
 PHASES = (
     (r"Running startup hook", "loading the models"),
-    (r"Screen classifier .* is loaded", "starting the chat engine"),
+    (r"The chat engine runs on", "starting the chat engine"),
     (r"Starting to load model", "loading the weights of the chat model"),
     (r"Start compiling|Dynamo bytecode transform|Compiling a graph", "compiling the chat model"),
     (r"KV cache size", "preparing the KV cache"),

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tests.client.conversation import Conversation, TurnRecord
-from yap.protocol import AnyServerFrame, ControlFunction, Token, ToolCall
+from yap.protocol import AnyServerFrame, ControlFunction, Final, Token, ToolCall
 
 LABEL_WIDTH = 12
 _PIPE_WIDTH = 120
@@ -61,26 +61,34 @@ class TurnView:
     def __init__(self, output: Output, label: str = "reply", only_yes: bool = False) -> None:
         """
         Args:
-            only_yes: leave out decisions that nothing is to be done.
+            only_yes: leave out decisions that nothing is to be done, where a reply follows.
         """
         self._console = output.console
         self._reply = label
         self._only_yes = only_yes
         self.shown = 0  # characters of the reply, by code points
         self._begun = False
+        self._left_out: ToolCall | None = None
 
     def show(self, frame: AnyServerFrame) -> None:
         """Take the next frame."""
         if isinstance(frame, ToolCall):
             if self._only_yes and frame.status == "no":
-                return
-            self._console.print(_label("screenshot?"), Text(decision(frame)), sep="")
+                self._left_out = frame
+            else:
+                self._show_decision(frame)
+        elif isinstance(frame, Final):
+            if self._left_out is not None and not self._begun:
+                self._show_decision(self._left_out)
         elif isinstance(frame, Token):
             if not self._begun:
                 self._begun = True
                 self._console.print(_label(self._reply), end="")
             self._console.out(printable(frame.text), end="", highlight=False)
             self.shown += len(frame.text)
+
+    def _show_decision(self, toolcall: ToolCall) -> None:
+        self._console.print(_label("screenshot?"), Text(decision(toolcall)), sep="")
 
     def end(self, note: str = "") -> None:
         """Close the line."""

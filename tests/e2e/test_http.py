@@ -97,6 +97,22 @@ def test_without_the_key_there_is_nothing_to_see(server: ServerProcess, path: st
     assert json.loads(text)["error_code"] == "authentication_failed"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("GET", "/chat", 405), ("POST", "/", 405), ("GET", "/ws", 426)],
+)
+def test_what_is_not_there_is_refused_with_an_error_frame(
+    server: ServerProcess, method: str, path: str, status: int
+) -> None:
+    request = urllib.request.Request(
+        f"http://{server.address}{path}", headers={"X-API-Key": API_KEY}, method=method
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert refused.value.code == status
+    assert json.loads(refused.value.read())["error_code"] == "invalid_message"
+
+
 def test_probes_need_no_key(server: ServerProcess) -> None:
     for path in ("/", "/livez", "/healthz", "/readyz", "/metrics"):
         assert server.status(path) == 200

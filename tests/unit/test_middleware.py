@@ -44,10 +44,25 @@ async def test_a_client_that_reads_gets_its_answer() -> None:
     ]
 
 
-async def test_a_client_that_does_not_read_is_cut_off() -> None:
-    wire = Wire(quick=1)
+async def test_clients_that_do_not_read_are_let_go_and_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    middleware = SendDeadline(hello, lambda: 0.05)
+    for _ in range(3):
+        wire = Wire(quick=1)
+        await middleware({"type": "http"}, wire.receive, wire.send)
+    assert [record.getMessage() for record in caplog.records] == [
+        "An HTTP client did not read its response for 0.05 s and was cut off"
+    ]
+
+
+async def test_what_else_goes_wrong_is_not_hidden() -> None:
+    async def times_out(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise TimeoutError
+
+    wire = Wire(quick=9)
     with pytest.raises(TimeoutError):
-        await SendDeadline(hello, lambda: 0.05)({"type": "http"}, wire.receive, wire.send)
+        await SendDeadline(times_out, lambda: 0.05)({"type": "http"}, wire.receive, wire.send)
 
 
 async def test_sends_of_a_websocket_have_no_deadline_here() -> None:
@@ -118,6 +133,16 @@ async def test_what_the_framework_refuses_becomes_an_error_frame(
     assert frame["error_code"] == code
     assert frame["message"].startswith(message)
     assert "Input" not in frame["message"]
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_what_is_not_there_is_refused_with_an_error_frame(status: int) -> None:
+    call = Call(PlainTextResponse("Not Found", status, {"Allow": "POST"}))
+    got, frame = await call.answer()
+    assert got == status
+    assert frame["error_code"] == "invalid_message"
+    assert "/ws is a WebSocket" in frame["message"]
+    assert dict(call.sent[0]["headers"])[b"allow"] == b"POST"
 
 
 async def test_a_refusal_of_our_own_passes_unchanged() -> None:

@@ -52,6 +52,7 @@ def test_a_bias_is_taken_as_it_is(value: dict[str, float]) -> None:
         {"": 1},
         {" ": 1},
         {"\u200e": 1},
+        {"\u200b": 1},
         {"\ud800": 1},
         {LONGEST + "x": 1},
         {"ﷺ" * MAX_PHRASE_CHARS: 1},
@@ -81,8 +82,8 @@ def test_banned_strings_are_taken_as_they_are(value: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [5, "x", {}, True, [""], ["  "], [5], [None], [["x"]], ["\ud800"], [LONGEST + "x"],
-     ["x"] * (MAX_BANNED_STRINGS + 1)],
+    [5, "x", {}, True, [""], ["  "], [5], [None], [["x"]], ["\ud800"], ["\u200b"],
+     ["\u00ad\u2060"], [LONGEST + "x"], ["x"] * (MAX_BANNED_STRINGS + 1)],
 )  # fmt: skip
 def test_banned_strings_that_are_none_are_refused(value: object) -> None:
     with pytest.raises(ProtocolError) as refused:

@@ -111,6 +111,15 @@ def test_secrets_are_not_written_down_but_taken_from_the_running_server(
     }
 
 
+def test_the_key_that_is_kept_beside_it_need_not_be_given_again(files: Files) -> None:
+    (files.folder / "api_key").write_text("the-stored-key\n")
+    last_start.remember(files.facts, "", {"TEXT_API_KEY": "the-stored-key"})
+    assert last_start.recall(files.facts, files.record, {}) == {"QUANTIZE": ""}
+    last_start.remember(files.facts, "", {"TEXT_API_KEY": "another-key"})
+    with pytest.raises(last_start.Refused, match="set TEXT_API_KEY again"):
+        last_start.recall(files.facts, files.record, {})
+
+
 def test_without_a_last_start_nothing_comes_back(files: Files) -> None:
     assert last_start.recall(files.facts, files.record, {}) == {}
     files.facts.write_text("{")
@@ -179,7 +188,10 @@ def test_without_an_environment_it_says_how_to_get_one(tmp_path: Path) -> None:
     assert "install it with --install-deps" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["restart.sh", "stop.sh", "warmup.sh"])
+SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.sh"))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_help_is_given_and_does_nothing(name: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     project = tmp_path / "a project"

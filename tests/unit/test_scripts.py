@@ -292,6 +292,7 @@ def test_words_that_main_refuses(words: str, sentence: str, tmp_path: Path) -> N
     done = run_script("main.sh", *words.split(), YAP_RUN_DIR=str(tmp_path / "run"))
     assert done.returncode == 1
     assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -404,7 +405,51 @@ def test_a_folder_that_is_no_environment_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "precious").exists()
 
 
-def test_an_unknown_variant_is_refused() -> None:
-    done = run_script("install.sh", "gpu")
+@pytest.mark.parametrize(
+    ("script", "words", "known"),
+    [
+        ("install.sh", "gpu", "cpu, cuda, clients, --dev, --help"),
+        ("lock.sh", "--all", "--upgrade, --check, --help"),
+        ("check.sh", "ruff", "--help"),
+    ],
+)
+def test_an_unknown_argument_is_refused_in_one_sentence(
+    script: str, words: str, known: str
+) -> None:
+    done = run_script(script, words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: unknown argument: {words} (known: {known})\n"
+
+
+def test_locks_are_checked_or_upgraded_but_not_both() -> None:
+    done = run_script("lock.sh", "--check", "--upgrade")
     assert done.returncode == 1
-    assert "unknown argument: gpu" in done.stderr
+    assert done.stderr == "error: --upgrade and --check go alone, not with --upgrade\n"
+
+
+@pytest.mark.parametrize("name", ["generate_asyncapi.py", "generate_config_docs.py"])
+def test_the_help_of_a_generator_keeps_its_lines(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, f"scripts/{name}", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert f"\npython scripts/{name} [--check]\n" in done.stdout
+
+
+# What a phase of a start is called while it is waited for.
+
+
+def test_the_chat_engine_is_spoken_of_where_there_is_one(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    reader = wait_ready.LogReader(log)
+    log.write_text("Running startup hook\nScreen classifier models/x is loaded\n")
+    reader.look()
+    assert reader.phase == "loading the models"
+    with log.open("a") as more:
+        more.write("The chat engine runs on 2 cores: 1 GiB\n")
+    reader.look()
+    assert reader.phase == "starting the chat engine"

@@ -7,6 +7,7 @@ import time
 import unicodedata
 
 import pytest
+import regex  # type: ignore[import-untyped]
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -32,10 +33,27 @@ ANY_TEXT = st.text(st.characters(exclude_categories=[]))  # surrogates too
         ("\ud800x", "\ufffdx"),
         ("😀 👩\u200d💻", "😀 👩\u200d💻"),
         ("مرحبا", "مرحبا"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("ශ්\u200dරී", "ශ්\u200dරී"),
+        ("soft\u00adly", "soft\u00adly"),
+        ("❤\ufe0f", "❤\ufe0f"),
+        ("\u200b", ""),
+        ("\u00ad \u2060\n\ufeff", ""),
+        ("\u200d\ufe0f\u3164", ""),
     ],
 )
 def test_what_nobody_sees_goes_and_the_rest_stays(text: str, cleaned: str) -> None:
     assert clean_text(text) == cleaned
+
+
+def test_what_shows_nothing_is_what_unicode_says() -> None:
+    ignorable = regex.compile(r"\p{Default_Ignorable_Code_Point}")
+    for code in range(sys.maxunicode + 1):
+        char = chr(code)
+        if ignorable.match(char) and unicodedata.category(char) != "Cn":
+            assert not clean_text(char), hex(code)
+        elif unicodedata.category(char)[0] in "LNPS":
+            assert clean_text(char), hex(code)
 
 
 @given(ANY_TEXT)

@@ -136,6 +136,38 @@ async def test_a_client_that_has_gone_is_not_written_to() -> None:
         assert await asked
 
 
+@pytest.mark.parametrize("parts", [[b"\xff"], [b"\xc3", b"\xa9\xc3"]])
+async def test_text_that_is_not_utf_8_is_the_clients_fault_and_not_logged(
+    parts: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler(write: WriteText, send: Any) -> None:
+        pass
+
+    async with (
+        served(handler, ws_per_message_deflate=False, log_config=None) as url,
+        websockets.connect(url, compression=None) as client,
+    ):
+        await client.send(parts, text=True)
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await client.recv()
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1007
+    assert not [record for record in caplog.records if record.levelname != "DEBUG"]
+
+
+async def test_letters_that_are_cut_between_frames_are_whole() -> None:
+    async def handler(write: WriteText, send: Any) -> None:
+        pass
+
+    async with (
+        served(handler, ws_per_message_deflate=False) as url,
+        websockets.connect(url, compression=None) as client,
+    ):
+        await client.send([b"\xc3", b"\xa9"], text=True)
+        await (await client.ping())
+        await client.close()
+        assert client.close_code == 1000
+
+
 async def test_compressed_connections_go_the_long_way() -> None:
     async def handler(write: WriteText, send: Any) -> None:
         assert not write(b"plain")

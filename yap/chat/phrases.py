@@ -24,15 +24,14 @@ from typing import Any, Final
 
 import regex  # type: ignore[import-untyped]
 
+from yap.text import shows_nothing
+
 log = logging.getLogger(__name__)
 
 MAX_PATTERN_CHARS: Final = 256
 # Of processor time, for one expression and one piece of text; a sound one takes microseconds.
 _PATIENCE_S: Final = 0.05
 _FOLDED_CHARS: Final = 8192  # characters whose folding is kept
-# Categories of what shows nothing; blanks are asked for first.
-_INVISIBLE: Final = frozenset({"Cc", "Cf"})
-_VARIATION_SELECTORS: Final = range(0xFE00, 0xFE10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +188,7 @@ def _fold_from(text: str, start: int) -> tuple[str, list[int]]:
 def _fold_char(char: str) -> str:
     if char.isspace():
         return " "
-    if unicodedata.category(char) in _INVISIBLE or ord(char) in _VARIATION_SELECTORS:
+    if unicodedata.category(char) == "Cc" or shows_nothing(char):
         return ""
     decomposed = unicodedata.normalize("NFKD", char).casefold()
     return unicodedata.normalize("NFKD", decomposed)

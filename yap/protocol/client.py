@@ -132,7 +132,7 @@ class Start(HeardModel):
     """
 
     type: Literal["start"] = "start"
-    session_id: str | int | float | bool
+    session_id: str | int | float
     gender: Annotated[Literal["female", "male"], BeforeValidator(fields.gender)]
     personality: Annotated[str, BeforeValidator(fields.personality)]
     chat_prompt: Annotated[
@@ -257,8 +257,8 @@ def parse(text: str, *, cancel_sentinel: str, end_sentinel: str) -> Envelope:
         return Envelope("end", {})
     try:
         data = pydantic_core.from_json(stripped)
-    except (ValueError, TypeError):  # TypeError: a lone surrogate, which is no text
-        raise ProtocolError(ErrorCode.INVALID_MESSAGE, "The frame is not valid JSON.") from None
+    except (ValueError, TypeError) as error:
+        raise ProtocolError(ErrorCode.INVALID_MESSAGE, _why_unread(error)) from None
     if not isinstance(data, dict):
         raise ProtocolError(ErrorCode.INVALID_MESSAGE, "The frame must be a JSON object.")
     kind = data.get("type")
@@ -269,6 +269,18 @@ def parse(text: str, *, cancel_sentinel: str, end_sentinel: str) -> Envelope:
             ErrorCode.INVALID_MESSAGE, 'The frame has no type; add one, such as "start".'
         )
     return Envelope(str(kind).strip().lower(), data, _request_id(data.get("request_id")))
+
+
+def _why_unread(error: Exception) -> str:
+    """What is wrong with a frame that the JSON parser refuses; never in the parser's words."""
+    said = str(error)
+    if isinstance(error, TypeError) or "hex escape" in said:  # TypeError: a surrogate, unescaped
+        return r"The frame has a \u escape that is no character, such as half of an emoji."
+    if "recursion" in said:
+        return "The frame is nested too deeply."
+    if "out of range" in said:
+        return "The frame has a number of too many digits."
+    return "The frame is not valid JSON."
 
 
 def _request_id(value: object) -> str | None:
@@ -291,7 +303,8 @@ def read_start(envelope: Envelope, rules: StartRules) -> Start:
     if not session_id:
         raise ProtocolError(ErrorCode.MISSING_SESSION_ID, "start needs a session_id.")
     if (
-        not isinstance(session_id, str | int | float)
+        isinstance(session_id, bool)
+        or not isinstance(session_id, str | int | float)
         or session_id != session_id
         or (session_id in (math.inf, -math.inf))
     ):

@@ -48,6 +48,8 @@ def cut(text: str, places: list[int]) -> list[str]:
         ("cafe\u0301", "Café"),
         ("hello", "\uff28\uff25\uff2c\uff2c\uff2f"),
         ("hello", "he\u200bl\u00adlo"),
+        ("hello", "he\u034fllo"),
+        ("\u06dd", "verse \u06dd 5"),  # a format character, and yet it is drawn
         ("❤️", "love ❤ you"),
         ("...", "well…"),
         ("~", "hey~"),

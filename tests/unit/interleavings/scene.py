@@ -172,7 +172,7 @@ class Scene:
         label = "p" + "".join("abcdefghij"[int(digit)] for digit in str(self.number))
         frame = START | HISTORIES[n % len(HISTORIES)]
         frame |= {
-            "session_id": ("s-1", "s-1", 1, True)[n % 4],
+            "session_id": ("s-1", "s-1", 1, 4.5)[n % 4],
             "personality": label,
             "personalities": {label: []},
             "chat_prompt": f"Be {label}",

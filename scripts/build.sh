@@ -26,28 +26,23 @@ mode="" bits="" accelerator="" export_file=""
 chat=$ROOT/models/yap-chat-demo tool=$ROOT/models/yap-screen-demo
 chat_named=no tool_named=no
 
-refuse() {
-  usage "$0" >&2
-  die "$@"
-}
-
 read_arguments() {
   while (($# > 0)); do
     case $1 in
       both | chat | tool)
-        [[ -z $mode || $mode == "$1" ]] || refuse "$mode and $1 are two modes; give one"
+        [[ -z $mode || $mode == "$1" ]] || die "$mode and $1 are two modes; give one"
         mode=$1
         ;;
       4bit | 8bit)
-        [[ -z $bits || $bits == "$1" ]] || refuse "$bits and $1 are two widths; give one"
+        [[ -z $bits || $bits == "$1" ]] || die "$bits and $1 are two widths; give one"
         bits=$1
         ;;
       --cpu | --cuda)
-        [[ -z $accelerator || $accelerator == "${1#--}" ]] || refuse "give --cpu or --cuda, not both"
+        [[ -z $accelerator || $accelerator == "${1#--}" ]] || die "give --cpu or --cuda, not both"
         accelerator=${1#--}
         ;;
       --chat | --tool | --export)
-        [[ -n ${2:-} && ${2:-} != -* ]] || refuse "$1 needs a value"
+        [[ -n ${2:-} && ${2:-} != -* ]] || die "$1 needs a value"
         set_value "$1" "$2"
         shift
         ;;
@@ -55,7 +50,7 @@ read_arguments() {
         usage "$0"
         exit 0
         ;;
-      *) refuse "unknown argument: $1 (known: both, chat, tool, 4bit, 8bit, --chat, --tool, --cpu," \
+      *) die "unknown argument: $1 (known: both, chat, tool, 4bit, 8bit, --chat, --tool, --cpu," \
         "--cuda, --export)" ;;
     esac
     shift
@@ -69,7 +64,7 @@ set_value() {
     --chat) chat=$(model_path "$2") chat_named=yes ;;
     --tool) tool=$(model_path "$2") tool_named=yes ;;
     --export)
-      [[ $2 == *.tar ]] || refuse "--export $2: name a file that ends in .tar"
+      [[ $2 == *.tar ]] || die "--export $2: name a file that ends in .tar"
       export_file=$(absolute "$2")
       [[ ! -e $export_file ]] || die "$export_file exists already; name another file, or remove it"
       ;;
@@ -82,9 +77,9 @@ absolute() { if [[ $1 == /* ]]; then printf '%s' "$1"; else printf '%s/%s' "$her
 model_path() { if [[ -d $1 ]]; then (cd "$1" && pwd); else printf '%s' "$1"; fi; }
 
 check_together() {
-  [[ $mode != tool || $chat_named == no ]] || refuse "a Bento for tool carries no chat model; leave --chat out"
-  [[ $mode != chat || $tool_named == no ]] || refuse "a Bento for chat carries no classifier; leave --tool out"
-  [[ $mode != tool || -z $bits ]] || refuse "$bits is about the chat model, and a Bento for tool carries none"
+  [[ $mode != tool || $chat_named == no ]] || die "a Bento for tool carries no chat model; leave --chat out"
+  [[ $mode != chat || $tool_named == no ]] || die "a Bento for chat carries no classifier; leave --tool out"
+  [[ $mode != tool || -z $bits ]] || die "$bits is about the chat model, and a Bento for tool carries none"
   [[ -n $accelerator ]] || accelerator=$(this_machine)
 }
 

@@ -25,11 +25,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 
 arguments=() options=()
 
-refuse() {
-  usage "$0" >&2
-  die "$@"
-}
-
 read_arguments() {
   local file
   while (($# > 0)); do
@@ -37,12 +32,12 @@ read_arguments() {
       --cuda | --from-scratch) arguments+=("$1") ;;
       --builder)
         [[ ${2:-} == docker || ${2:-} == podman || ${2:-} == buildah ]] ||
-          refuse "--builder ${2:-}: give docker, podman or buildah"
+          die "--builder ${2:-}: give docker, podman or buildah"
         arguments+=("$1" "$2")
         shift
         ;;
       --json)
-        [[ -n ${2:-} && ${2:-} != -* ]] || refuse "$1 needs a value"
+        [[ -n ${2:-} && ${2:-} != -* ]] || die "$1 needs a value"
         if [[ $2 == /* ]]; then file=$2; else file=$here/$2; fi
         [[ -d $(dirname "$file") ]] || die "--json $2: its folder does not exist; make it"
         arguments+=("$1" "$file")
@@ -57,7 +52,7 @@ read_arguments() {
         options=("$@")
         return
         ;;
-      *) refuse "unknown argument: $1 (known: --builder, --cuda, --from-scratch, --json, --)" ;;
+      *) die "unknown argument: $1 (known: --builder, --cuda, --from-scratch, --json, --)" ;;
     esac
     shift
   done

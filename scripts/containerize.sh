@@ -22,22 +22,17 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 
 arguments=() tag="" options=()
 
-refuse() {
-  usage "$0" >&2
-  die "$@"
-}
-
 absolute() { if [[ $1 == /* ]]; then printf '%s' "$1"; else printf '%s/%s' "$here" "$1"; fi; }
 
 set_value() {
   case $1 in
     --builder)
       [[ $2 == docker || $2 == podman || $2 == buildah ]] ||
-        refuse "--builder $2: give docker, podman or buildah"
+        die "--builder $2: give docker, podman or buildah"
       ;;
     --image)
       [[ $2 =~ ^[a-z0-9][a-z0-9._/:-]*$ ]] ||
-        refuse "--image $2: give a name such as yap-server:cpu, in small letters"
+        die "--image $2: give a name such as yap-server:cpu, in small letters"
       ;;
     --wheels)
       [[ -d $2 ]] || die "--wheels $2: there is no such folder"
@@ -57,7 +52,7 @@ read_arguments() {
   while (($# > 0)); do
     case $1 in
       --builder | --image | --wheels | --json)
-        [[ -n ${2:-} && ${2:-} != -* ]] || refuse "$1 needs a value"
+        [[ -n ${2:-} && ${2:-} != -* ]] || die "$1 needs a value"
         set_value "$1" "$2"
         shift
         ;;
@@ -70,9 +65,9 @@ read_arguments() {
         options=("$@")
         return
         ;;
-      -*) refuse "unknown argument: $1 (known: --builder, --image, --wheels, --json, --)" ;;
+      -*) die "unknown argument: $1 (known: --builder, --image, --wheels, --json, --)" ;;
       *)
-        [[ -z $tag ]] || refuse "more than one Bento is named: $tag and $1"
+        [[ -z $tag ]] || die "more than one Bento is named: $tag and $1"
         tag=$1
         ;;
     esac

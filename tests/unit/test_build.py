@@ -117,8 +117,8 @@ def build(*arguments: str, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str
 def test_words_that_build_refuses(words: str, sentence: str) -> None:
     done = build(*words.split())
     assert done.returncode == 1
-    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert sentence in error
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("error: ") and sentence in error
     assert done.stdout == ""
 
 

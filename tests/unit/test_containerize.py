@@ -323,7 +323,8 @@ def refused(script: str, *arguments: str, cwd: Path) -> str:
         timeout=20,
     )
     assert done.returncode == 1, done.stdout
-    return done.stderr.splitlines()[-1]
+    (line,) = done.stderr.splitlines()
+    return line
 
 
 @pytest.mark.parametrize(

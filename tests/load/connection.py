@@ -90,6 +90,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
         if self._trace is not None and self._trace.ended is None:
+            if self.turns == 1:  # the reason may have crossed with the request
+                self._take(self._unasked, perf_counter())
             self._trace.fail("disconnected", str(exc or "The server closed the connection."))
         self._settle()
 

@@ -32,7 +32,7 @@ from tests.e2e.bad_input.sampling import IN_SAMPLING, SAMPLING_OBJECTS, SAMPLING
 SESSION_IDS = (
     *each("session_id", "missing_session_id", ABSENT, NULL, "false", "0", "0.0", "-0.0", '""'),
     *each("session_id", "missing_session_id", "[]", "{}"),
-    *each("session_id", "invalid_session_id", '["x"]', '{"x": 1}', "[null]", "[[]]"),
+    *each("session_id", "invalid_session_id", "true", '["x"]', '{"x": 1}', "[null]", "[[]]"),
     *each("session_id", "invalid_session_id", "NaN", "Infinity", "-Infinity", "1e400"),
     *each("session_id", "invalid_session_id", HUGE, text("x" * 1025)),
 )

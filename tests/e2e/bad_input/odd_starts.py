@@ -5,7 +5,6 @@ from __future__ import annotations
 from tests.e2e.bad_input.literals import HUGE, NULL, message, text
 
 ODD_STARTS: dict[str, dict[str, str]] = {
-    "session_id true": {"session_id": "true"},
     "session_id -1": {"session_id": "-1"},
     "session_id 2.5": {"session_id": "2.5"},
     "session_id of controls": {"session_id": r'"\u0000\u001b[2J"'},

@@ -74,9 +74,11 @@ def test_lines_are_cut_over_files_and_none_is_lost(logged: Logged) -> None:
     logged.wait(logged.start(COUNTS.format(count=20_000, burst=50_000, pause=0)))
     assert logged.numbers() == list(range(20_000))
     assert len(logged.files()) > 2
+    unbroken = 100_000 + log_writer.UNBROKEN_BYTES
     for path in logged.files()[:-1]:
-        assert 100_000 <= path.stat().st_size <= 100_000 + log_writer.PIPE_BYTES
-        assert path.read_bytes().endswith(b"\n")
+        # What is taken at once may end within a line, time after time where much is written.
+        assert 100_000 <= path.stat().st_size < unbroken + log_writer.PIPE_BYTES
+        assert path.stat().st_size >= unbroken or path.read_bytes().endswith(b"\n")
 
 
 def test_no_more_than_three_older_logs_are_kept(

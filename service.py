@@ -44,7 +44,7 @@ def _settings_at_import() -> Settings:
 log = logging.getLogger("yap.service")
 app = build_app()
 defaults = _settings_at_import()
-process.limit_websockets(defaults)
+process.bound_connections(defaults)
 
 
 @bentoml.service(

@@ -9,7 +9,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from yap import connection
-from yap.protocol import Error, ErrorCode
+from yap.access import refusal
+from yap.errors import RequestError
 
 
 def build_app() -> Starlette:
@@ -33,12 +34,12 @@ async def _favicon(_request: Request) -> Response:
 
 
 async def _not_upgraded(_request: Request) -> Response:
-    frame = Error(
-        error_code=ErrorCode.INVALID_MESSAGE,
-        message="This is a WebSocket endpoint: connect to it with ws:// or wss://.",
+    answer = refusal(
+        RequestError("This is a WebSocket endpoint: connect to it with ws:// or wss://.")
     )
-    headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
-    return Response(frame.encode(), 426, headers, "application/json")
+    answer.status_code = 426
+    answer.headers.update({"Upgrade": "websocket", "Connection": "Upgrade"})
+    return answer
 
 
 async def _websocket(websocket: WebSocket) -> None:

@@ -40,13 +40,13 @@ _FAILURE_FILE = "YAP_STARTUP_FAILURE_FILE"
 _ORPHAN_GRACE_S = 20.0
 
 
-def limit_websockets(settings: Settings) -> None:
-    """Worker: set uvicorn's WebSocket limits, for which BentoML has no setting.
+def bound_connections(settings: Settings) -> None:
+    """Worker: set what uvicorn allows a connection, for which BentoML has no setting.
 
     Workers import the service before they build uvicorn's `Config`, so its defaults can be
     changed from the service's module. Compression is off: it costs 64 KiB a connection, and lets
     a small frame unfold into a large one. Frames of a reply take the short way out, see
-    `yap.websocket`.
+    `yap.websocket`; a client that does not read is cut off, there and in `yap.http_connection`.
     """
     config = functools.partial(
         uvicorn.Config,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from tests.unit.stand_ins import ScriptedChat, ScriptedClassifier
+from tests.unit.stand_ins import ScriptedChat, ScriptedClassifier, ScriptedModels
 from yap.outbox import Outbox
 from yap.protocol import Done, Error, SamplingOptions, ServerFrame, Token
 from yap.session import Session
 from yap.turn import Resources, Turn
 
 
-class Stage:
+class Stage(ScriptedModels):
     """A session, an outbox, and the models that its turns work with."""
 
     def __init__(
@@ -22,6 +22,7 @@ class Stage:
         classifier: ScriptedClassifier | None,
         outbox: Outbox,
     ) -> None:
+        super().__init__(chat, classifier)
         self.resources = resources
         self.outbox = outbox
         self.session = Session("s")
@@ -29,18 +30,6 @@ class Stage:
         self.session.sampling = SamplingOptions(sanitize_output=False)
         self.frames: list[ServerFrame] = []
         self.task: asyncio.Task[None]
-        self._chat = chat
-        self._classifier = classifier
-
-    @property
-    def chat(self) -> ScriptedChat:
-        assert self._chat is not None
-        return self._chat
-
-    @property
-    def classifier(self) -> ScriptedClassifier:
-        assert self._classifier is not None
-        return self._classifier
 
     def start(self, utterance: str = "hi") -> Turn:
         """A turn that runs."""

@@ -211,6 +211,24 @@ class ScriptedClassifier(ScreenClassifier):
         return self.answer
 
 
+class ScriptedModels:
+    """The models that turns work with; a test that asks for one that is not there fails."""
+
+    def __init__(self, chat: ScriptedChat | None, classifier: ScriptedClassifier | None) -> None:
+        self._chat = chat
+        self._classifier = classifier
+
+    @property
+    def chat(self) -> ScriptedChat:
+        assert self._chat is not None
+        return self._chat
+
+    @property
+    def classifier(self) -> ScriptedClassifier:
+        assert self._classifier is not None
+        return self._classifier
+
+
 def server_with(
     settings: Settings,
     chat: ChatEngine | None,

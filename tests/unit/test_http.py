@@ -17,6 +17,7 @@ from tests.unit.stand_ins import (
     Last,
     ScriptedChat,
     ScriptedClassifier,
+    ScriptedModels,
     Step,
     kinds,
     server_with,
@@ -31,26 +32,15 @@ pytestmark = pytest.mark.usefixtures("no_task_left")
 Asked = Sequence[tuple[str, str]]
 
 
-class Api:
+class Api(ScriptedModels):
     """The endpoints of one server."""
 
     def __init__(
         self, server: Server, chat: ScriptedChat | None, classifier: ScriptedClassifier | None
     ) -> None:
+        super().__init__(chat, classifier)
         self.server = server
-        self._chat = chat
-        self._classifier = classifier
         self.statuses: list[int] = []
-
-    @property
-    def chat(self) -> ScriptedChat:
-        assert self._chat is not None
-        return self._chat
-
-    @property
-    def classifier(self) -> ScriptedClassifier:
-        assert self._classifier is not None
-        return self._classifier
 
     def events(self, asked: Asked, sampling: dict[str, Any] | None = None) -> Any:
         messages = [ChatMessage(role=role, content=text) for role, text in asked]

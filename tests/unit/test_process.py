@@ -216,7 +216,7 @@ def test_websockets_are_limited_as_the_settings_say(
     make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uvicorn, "Config", uvicorn.Config)  # put back afterwards
-    process.limit_websockets(make_settings(ws_max_frame_bytes=2048))
+    process.bound_connections(make_settings(ws_max_frame_bytes=2048))
     config = uvicorn.Config("service:app")
     assert config.ws_max_size == 2048
     assert config.ws_per_message_deflate is False
@@ -230,6 +230,6 @@ def test_a_client_that_does_not_read_cannot_keep_the_worker_from_ending(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(uvicorn, "Config", uvicorn.Config)  # put back afterwards
-    process.limit_websockets(make_settings())
+    process.bound_connections(make_settings())
     config = uvicorn.Config("service:app", timeout_graceful_shutdown=asked)  # None, as BentoML does
     assert config.timeout_graceful_shutdown == seconds

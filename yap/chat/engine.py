@@ -255,8 +255,7 @@ class ChatEngine:
         model = settings.chat_model
         plan = planning.decide_here(settings)
         _tell(plan)
-        compiles = bool(plan.hardware.gpus)
-        environment.prepare(settings, plan.environment, compiles=compiles)
+        environment.prepare(settings, plan.environment, compiles=not plan.hardware.cpu)
         environment.look_up_anew()
         try:
             llm = _make_llm(plan.engine_args, settings)

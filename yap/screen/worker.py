@@ -48,6 +48,8 @@ class Worker:
         self._batcher = batcher
         self._out = out
         self._writing = threading.Lock()
+        # Returns freed memory to the system; not every C library has it.
+        self._give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
     def read(self, requests: BinaryIO) -> None:
         """Take requests until there are no more; for a thread of its own."""
@@ -71,8 +73,9 @@ class Worker:
                 self.write({"ids": ids, "failed": True})
             else:
                 self.write({"ids": ids, "probabilities": answers})
-                if sum(len(entry.token_ids) for entry in batch) >= _TRIM_TOKENS:
-                    _give_back()
+                tokens = sum(len(entry.token_ids) for entry in batch)
+                if tokens >= _TRIM_TOKENS and self._give_back is not None:
+                    self._give_back(0)
 
     def write(self, answer: dict[str, Any]) -> None:
         """Send one line."""
@@ -88,13 +91,6 @@ class Worker:
             self.write({"ids": [request["id"]], "failed": True})
         else:
             self._batcher.put(Entry(request["id"], token_ids))
-
-
-def _give_back() -> None:
-    """Return freed memory to the system, where the C library can."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def main() -> None:
